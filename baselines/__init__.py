@@ -1,0 +1,27 @@
+"""Agents, from random to meta-trained, one file each. Import them as ``daytwo.baselines``."""
+
+if __name__ != "daytwo.baselines":
+    raise ImportError(
+        f"The folder baselines/ is the package daytwo.baselines, but was imported as {__name__!r}: "
+        "write 'import daytwo.baselines'. A second copy of its classes would equal none of the first."
+    )
+
+from daytwo.agent import register_agent
+
+register_agent("random", "daytwo.baselines.basic:Random")
+register_agent("oracle", "daytwo.baselines.basic:Oracle")
+register_agent("gittins", "daytwo.baselines.bandits:Gittins")
+register_agent("ucb1", "daytwo.baselines.bandits:UCB1")
+register_agent("thompson", "daytwo.baselines.bandits:Thompson")
+register_agent("optimistic-thompson", "daytwo.baselines.bandits:OptimisticThompson")
+register_agent("epsilon-greedy", "daytwo.baselines.bandits:EpsilonGreedy")
+register_agent("epsilon-greedy", "daytwo.baselines.tabular:EpsilonGreedy")
+register_agent("greedy", "daytwo.baselines.bandits:Greedy")
+register_agent("greedy", "daytwo.baselines.tabular:Greedy")
+register_agent("bayes-optimal", "daytwo.baselines.bayes_optimal:BayesOptimal")
+register_agent("psrl", "daytwo.baselines.tabular:PSRL")
+register_agent("opsrl", "daytwo.baselines.tabular:OPSRL")
+register_agent("ucrl2", "daytwo.baselines.tabular:UCRL2")
+register_agent("beb", "daytwo.baselines.tabular:BEB")
+register_agent("posterior-greedy", "daytwo.baselines.tabular:PosteriorGreedy")
+register_agent("q-learning", "daytwo.baselines.tabular:QLearning")

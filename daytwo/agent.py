@@ -1,0 +1,170 @@
+"""The `Agent` protocol, what an agent is told about a lifetime, and the names agents are known by."""
+
+import importlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from gymnasium import spaces
+
+from daytwo.course import Course, Level
+from daytwo.observation import Layout
+
+
+@dataclass(frozen=True)
+class LifetimeSpec:
+    """All that an agent may know about the lifetimes it will live. Read-only; never the environment itself.
+
+    Attributes:
+        env_id: the environment's id.
+        family: the family's name.
+        tags: the abilities it tests.
+        settings: the family's keyword arguments, by name.
+        constants: the family's settings record (``np.record``), as its own functions read it.
+        levels: the family's levels.
+        course: the course lived through.
+        layout: where each named part of an observation row lies.
+        observation_space: of one lifetime (a flat Box).
+        action_space: of one lifetime.
+        action_masks: which actions each level offers, ``bool[levels, actions]``.
+        reward_range: bounds of one step's raw reward.
+        reference: name or class of the family's reference learner.
+        observed_mask: reads which actions are offered off observations ``[N, size]``.
+    """
+
+    env_id: str
+    family: str
+    tags: tuple[str, ...]
+    settings: Mapping[str, Any]
+    constants: Any
+    levels: tuple[Level, ...]
+    course: Course
+    layout: Layout
+    observation_space: spaces.Box
+    action_space: spaces.Space
+    action_masks: np.ndarray
+    reward_range: tuple[float, float]
+    reference: Any = None
+    observed_mask: Callable[[np.ndarray], np.ndarray] = field(repr=False, default=lambda observations: observations)
+
+    @property
+    def actions(self) -> int:
+        """Number of discrete actions, or of dimensions of a continuous one."""
+        return int(self.action_masks.shape[1])
+
+    @property
+    def continuous(self) -> bool:
+        """Whether actions are vectors."""
+        return isinstance(self.action_space, spaces.Box)
+
+
+@runtime_checkable
+class Agent(Protocol):
+    """Anything that lives lifetimes, a batch of them at a time.
+
+    An agent sees observations only. Optional attributes: ``name``; ``privileged = True`` with ``attach(env)`` for
+    agents that need the environment itself (oracles); ``fits(spec) -> bool``, a static method that says for which
+    environments the agent is meant.
+    """
+
+    def begin(self, spec: LifetimeSpec, seeds: np.ndarray) -> None:
+        """A batch of ``len(seeds)`` new lifetimes: forget everything.
+
+        Args:
+            spec: what is known about the lifetimes.
+            seeds: ``uint64[N]``; all of the agent's randomness comes from them (`daytwo.streams.agent_streams`), so
+                that results do not depend on how lifetimes are batched.
+        """
+
+    def act(self, observations: np.ndarray, fresh: np.ndarray) -> np.ndarray:
+        """Choose actions.
+
+        Args:
+            observations: ``float32[N, size]``, laid out as ``spec.layout`` says. Row i always belongs to lifetime i.
+            fresh: ``bool[N]``; lifetime i begins now, or its memory is wiped: act as if nothing was seen before.
+
+        Returns:
+            ``int64[N]``, or ``float[N, d]`` in [-1, 1] if continuous.
+        """
+
+
+_agents: dict[str, list[str]] = {}
+
+
+def register_agent(name: str, entry_point: str) -> None:
+    """Make an agent known by name.
+
+    Args:
+        name: what ``daytwo.evaluate`` and the commands call it. One name may have several implementations for
+            different families (``greedy`` for bandits and for MDPs): the first that fits is used.
+        entry_point: ``"module:Class"``.
+    """
+    if ":" not in entry_point:
+        raise ValueError(f"entry_point must read 'module:Class', received {entry_point!r}.")
+    entries = _agents.setdefault(name, [])
+    if entry_point not in entries:
+        entries.append(entry_point)
+
+
+def load(entry_point: str) -> Any:
+    """Import ``"module:attribute"``.
+
+    Raises:
+        ValueError: there is no such module or attribute.
+    """
+    module_name, _, attribute = entry_point.partition(":")
+    try:
+        return getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"Cannot load {entry_point!r}: {error}.") from error
+
+
+def agent_names() -> tuple[str, ...]:
+    """All registered names, in the order of registration."""
+    return tuple(_agents)
+
+
+def _fits(agent_class: Any, spec: LifetimeSpec) -> bool:
+    fits = getattr(agent_class, "fits", None)
+    return True if fits is None else bool(fits(spec))
+
+
+def fitting_agents(spec: LifetimeSpec, names: Iterable[str] | None = None) -> tuple[str, ...]:
+    """The registered names with an implementation that fits an environment."""
+    names = agent_names() if names is None else names
+    return tuple(name for name in names if any(_fits(load(entry), spec) for entry in _agents.get(name, ())))
+
+
+def make_agent(agent: Any, spec: LifetimeSpec, **options: Any) -> Agent:
+    """An agent for an environment.
+
+    Args:
+        agent: a registered name, ``"module:Class"``, a class, or an `Agent` (returned as it is).
+        spec: the environment's `LifetimeSpec`.
+        options: passed to the class.
+
+    Raises:
+        ValueError: unknown name, or no implementation fits the environment.
+    """
+    if isinstance(agent, str):
+        if agent in _agents:
+            candidates = [load(entry) for entry in _agents[agent]]
+        elif ":" in agent:
+            candidates = [load(agent)]
+        else:
+            raise ValueError(
+                f"Unknown agent {agent!r}: expected one of {', '.join(agent_names())}, a checkpoint folder, or module:Class."
+            )
+        for candidate in candidates:
+            if _fits(candidate, spec):
+                made = candidate(**options)
+                if getattr(made, "name", None) is None:
+                    made.name = agent
+                return made
+        raise ValueError(f"Agent {agent!r} is not meant for {spec.env_id} with settings {dict(spec.settings)}.")
+    if isinstance(agent, type):
+        return agent(**options)
+    if not (callable(getattr(agent, "begin", None)) and callable(getattr(agent, "act", None))):
+        raise ValueError(f"An agent needs the methods begin(spec, seeds) and act(observations, fresh), received {agent!r}.")
+    return agent

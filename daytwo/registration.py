@@ -1,0 +1,111 @@
+"""Environment ids, and how an id, a class or an instance becomes a family under settings."""
+
+import inspect
+import re
+from typing import Any
+
+import gymnasium
+
+from daytwo.agent import load
+from daytwo.family import TaskFamily
+
+_families: dict[str, Any] = {}
+
+
+def register(family: Any, *, env_id: str | None = None) -> str:
+    """Register a family in Gymnasium under ``daytwo/<name>-v<version>``.
+
+    Args:
+        family: a `TaskFamily` subclass, or ``"module:Class"`` together with ``env_id`` (nothing is imported then).
+        env_id: another id to register under, e.g. ``"mylab/Kitchen-v0"``.
+
+    Returns:
+        The id.
+
+    Raises:
+        ValueError: the id is malformed, or another family has it.
+    """
+    if isinstance(family, str):
+        if env_id is None:
+            raise ValueError(f"register({family!r}) needs env_id=, e.g. 'mylab/Kitchen-v0'.")
+    elif not (isinstance(family, type) and issubclass(family, TaskFamily)):
+        raise ValueError(f"register expects a TaskFamily subclass or 'module:Class', received {family!r}.")
+    elif not family.name:
+        raise ValueError(f"{family.__name__} must set the class attribute `name`.")
+    if env_id is None:
+        env_id = f"daytwo/{family.name}-v{family.version}"
+    if not re.fullmatch(r"[\w-]+/[\w-]+-v\d+", env_id):
+        raise ValueError(f"An id reads 'namespace/Name-v0', received {env_id!r}.")
+    known = _families.get(env_id)
+    if known is not None:
+        if known == family or (not isinstance(known, str) and not isinstance(family, str) and _same(known, family)):
+            _families[env_id] = family
+            return env_id
+        raise ValueError(f"{env_id} is registered already, for {known!r}.")
+    _families[env_id] = family
+    gymnasium.register(
+        id=env_id,
+        entry_point="daytwo.lifetime:LifetimeEnv",
+        vector_entry_point="daytwo.lifetime:LifetimeVectorEnv",
+        kwargs={"family": family if isinstance(family, str) else env_id},
+    )
+    return env_id
+
+
+def _same(first: type, second: type) -> bool:
+    return (first.__module__, first.__qualname__) == (second.__module__, second.__qualname__)
+
+
+def env_ids() -> tuple[str, ...]:
+    """All registered ids, in the order of registration."""
+    return tuple(_families)
+
+
+def family_class(env_id: str) -> type[TaskFamily]:
+    """The class behind an id (with or without a leading ``daytwo:``) or ``"module:Class"``.
+
+    Raises:
+        ValueError: no such id.
+    """
+    name = env_id.removeprefix("daytwo:") if env_id.startswith("daytwo:daytwo/") else env_id
+    found = _families.get(name)
+    if found is None:
+        if ":" in name and "/" not in name:
+            found = name
+        else:
+            raise ValueError(f"Unknown environment {env_id!r}: expected one of {', '.join(_families)}, or module:Class.")
+    loaded = load(found) if isinstance(found, str) else found
+    if not (isinstance(loaded, type) and issubclass(loaded, TaskFamily)):
+        raise ValueError(f"{found!r} is no TaskFamily subclass.")
+    return loaded
+
+
+def make_family(family: Any, **settings: Any) -> TaskFamily:
+    """A family under settings.
+
+    Args:
+        family: an id, ``"module:Class"``, a `TaskFamily` subclass, or an instance (which takes no settings).
+        settings: the family's own keyword arguments.
+
+    Raises:
+        ValueError: unknown id or setting, or a value out of range.
+    """
+    if isinstance(family, TaskFamily):
+        if settings:
+            raise ValueError(f"A family instance has its settings already, received {sorted(settings)} besides.")
+        return family
+    if isinstance(family, str):
+        family = family_class(family)
+    if not (isinstance(family, type) and issubclass(family, TaskFamily)):
+        raise ValueError(f"Expected an environment id or a TaskFamily, received {family!r}.")
+    parameters = inspect.signature(family.__init__).parameters
+    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        allowed = [name for name in parameters if name != "self"]
+        for name in settings:
+            if name not in allowed:
+                raise ValueError(
+                    f"Unknown setting {name!r} for {family.name}: it takes {', '.join(allowed) or 'no settings'}, and every "
+                    "environment takes course, level, episodes, mastery, reward, rate, dense, split, observation, show, "
+                    "privileged."
+                )
+    return family(**settings)
