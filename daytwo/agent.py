@@ -1,8 +1,11 @@
 """The `Agent` protocol, what an agent is told about a lifetime, and the names agents are known by."""
 
 import importlib
+import json
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -91,6 +94,9 @@ class Agent(Protocol):
 
 _agents: dict[str, list[str]] = {}
 
+# Kinds of checkpoint and the classes that load them. A checkpoint names its kind, never code.
+_checkpoint_kinds: dict[str, str] = {"stable-baselines3": "daytwo.integrations.stable_baselines3:SB3Agent"}
+
 
 def register_agent(name: str, entry_point: str) -> None:
     """Make an agent known by name.
@@ -120,6 +126,44 @@ def load(entry_point: str) -> Any:
         raise ValueError(f"Cannot load {entry_point!r}: {error}.") from error
 
 
+def register_checkpoint_kind(kind: str, entry_point: str) -> None:
+    """Make a kind of checkpoint known: a folder whose ``config.json`` says ``"agent": kind``.
+
+    Args:
+        kind: the name in ``config.json``.
+        entry_point: ``"module:Class"``; the class takes the folder as its first argument.
+    """
+    if ":" not in entry_point:
+        raise ValueError(f"entry_point must read 'module:Class', received {entry_point!r}.")
+    if _checkpoint_kinds.setdefault(kind, entry_point) != entry_point:
+        raise ValueError(f"Checkpoints of kind {kind!r} are loaded by {_checkpoint_kinds[kind]!r} already.")
+
+
+def find_checkpoint(folder: str | os.PathLike[str]) -> Path | None:
+    """The checkpoint in a folder: the folder itself, or the last one of a training run.
+
+    Returns:
+        A folder that holds a ``config.json``, or None.
+    """
+    path = Path(folder)
+    if (path / "config.json").is_file():
+        return path
+    saved = sorted(config.parent for config in path.glob("checkpoints/[0-9]*/config.json"))
+    return saved[-1] if saved else None
+
+
+def _checkpoint_class(path: Path) -> Any:
+    """The class that loads the checkpoint at ``path``, chosen among the registered kinds."""
+    try:
+        kind = json.loads((path / "config.json").read_text()).get("agent")
+    except (ValueError, AttributeError) as error:
+        raise ValueError(f"{str(path / 'config.json')!r} is no checkpoint's config: {error}.") from error
+    if kind not in _checkpoint_kinds:
+        expected = ", ".join(map(repr, _checkpoint_kinds))
+        raise ValueError(f"{str(path)!r} is a checkpoint of kind {kind!r}, expected one of {expected}.")
+    return load(_checkpoint_kinds[kind])
+
+
 def agent_names() -> tuple[str, ...]:
     """All registered names, in the order of registration."""
     return tuple(_agents)
@@ -140,13 +184,16 @@ def make_agent(agent: Any, spec: LifetimeSpec, **options: Any) -> Agent:
     """An agent for an environment.
 
     Args:
-        agent: a registered name, ``"module:Class"``, a class, or an `Agent` (returned as it is).
+        agent: a registered name, the folder of a checkpoint or of a training run, ``"module:Class"``, a class, or an
+            `Agent` (returned as it is).
         spec: the environment's `LifetimeSpec`.
         options: passed to the class.
 
     Raises:
         ValueError: unknown name, or no implementation fits the environment.
     """
+    if isinstance(agent, str | os.PathLike) and agent not in _agents and (path := find_checkpoint(agent)) is not None:
+        return _checkpoint_class(path)(path, **options)
     if isinstance(agent, str):
         if agent in _agents:
             candidates = [load(entry) for entry in _agents[agent]]

@@ -163,23 +163,28 @@ class _Lifetimes:
         self._lanes = np.zeros(n, dtype=lane_dtype(len(family.levels), self._order_capacity)).view(np.recarray)
         self._rows = np.zeros((2, n, self.layout.size), dtype=np.float32)
         self._reals = np.zeros((6, n), dtype=np.float64)
-        self._ints = np.zeros((5, n), dtype=np.int64)
+        self._ints = np.zeros((3, n), dtype=np.int64)
+        self._flags = np.zeros((2, n), dtype=np.bool_)
         self._mask = np.zeros((n, family.actions), dtype=np.bool_)
         self._no_actions = np.zeros((n, family.actions), np.float64) if self._continuous else np.zeros(n, np.int64)
         self._step_loop, self._oracle_loop = compiled_loop(family)
         if compiled is None:
             compiled = not kernels.is_interpreted()
-        self._run = self._step_loop.compiled if compiled else self._step_loop.interpreted
-        self._run_oracle = self._oracle_loop.compiled if compiled else self._oracle_loop.interpreted
         self._compiled = bool(compiled)
         self._bind()
         self._began = False
 
     def _bind(self) -> None:
-        """The loop's arguments before and after the actions. Plain arrays: numba's dispatch is slow on record arrays."""
+        """Fix the loop and its arguments before and after the actions."""
         before = (self.family.settings, self._plan, self._table, self._task, self._task_bytes, self._lanes, self._state)
-        after = (self._rows, self._reals, self._ints, self._mask)
+        after = (self._rows, self._reals, self._ints, self._flags, self._mask)
+        # Plain arrays: numba's dispatch is slow on record arrays.
         self._arguments = tuple(array.view(np.ndarray) for array in before), after
+        if self._compiled:
+            self._run = self._step_loop.entry(*self._arguments[0], self._no_actions, *after, False)
+        else:
+            self._run = self._step_loop.interpreted
+        self._run_oracle = self._oracle_loop.compiled if self._compiled else self._oracle_loop.interpreted
 
     def _check_course(self, course: Course) -> None:
         levels = len(self.family.levels)
@@ -408,7 +413,7 @@ class _Lifetimes:
 
     @staticmethod
     def _saved() -> tuple[str, ...]:
-        return ("_task", "_state", "_lanes", "_rows", "_reals", "_ints", "_mask")
+        return ("_task", "_state", "_lanes", "_rows", "_reals", "_ints", "_flags", "_mask")
 
     def scene(self, lane: int = 0, reveal: bool | None = None) -> Scene:
         """What a rendering of one lifetime is made from."""
@@ -653,15 +658,16 @@ class LifetimeVectorEnv(_Lifetimes, VectorEnv):
         actions = self._check_actions(actions)
         self._loop(actions, False)
         self._last_actions = actions
-        reals, ints = self._reals.copy(), self._ints.copy()
-        terminated = ints[TERMINATED] != 0
+        rewards = self._reals[: RAW_REWARD + 1].copy()
+        terminated = self._flags[TERMINATED].copy()
         if self.autoreset_mode is AutoresetMode.NEXT_STEP:
-            info = self._standing_info(~self._dummy, reals)
+            info = self._standing_info(~self._dummy, rewards[RAW_REWARD])
             self._dummy = terminated.copy()
         else:
-            info = self._standing_info(np.ones(self._n, dtype=np.bool_), reals)
-        ended = ints[EPISODE_ENDED] != 0
+            info = self._standing_info(np.ones(self._n, dtype=np.bool_), rewards[RAW_REWARD])
+        ended = self._flags[EPISODE_ENDED]
         if ended.any():
+            ended, reals, ints = ended.copy(), self._reals.copy(), self._ints.copy()
             for key, row in _REAL_KEYS:
                 info[key] = reals[row]
                 info["_" + key] = ended
@@ -670,7 +676,7 @@ class LifetimeVectorEnv(_Lifetimes, VectorEnv):
                 info["_" + key] = ended
             if self.autoreset_mode is AutoresetMode.SAME_STEP and terminated.any():
                 self._add_final(info, terminated, reals, ints)
-        return self._observations(), reals[REWARD], terminated, np.zeros(self._n, dtype=np.bool_), info
+        return self._observations(), rewards[REWARD], terminated, np.zeros(self._n, dtype=np.bool_), info
 
     def _check_actions(self, actions: Any) -> np.ndarray:
         array = np.asarray(actions)
@@ -689,9 +695,9 @@ class LifetimeVectorEnv(_Lifetimes, VectorEnv):
     def _observations(self, which: int = 0) -> Any:
         return self.layout.split(self._rows[which]) if self._as_dict else self._rows[which].copy()
 
-    def _standing_info(self, present: np.ndarray, reals: np.ndarray | None = None) -> dict[str, Any]:
+    def _standing_info(self, present: np.ndarray, raw_reward: np.ndarray | None = None) -> dict[str, Any]:
         info: dict[str, Any] = {
-            "raw_reward": self._reals[RAW_REWARD].copy() if reals is None else reals[RAW_REWARD],
+            "raw_reward": self._reals[RAW_REWARD].copy() if raw_reward is None else raw_reward,
             "_raw_reward": present,
         }
         if not self._continuous:
@@ -824,22 +830,22 @@ class LifetimeEnv(_Lifetimes, gymnasium.Env):
             except (TypeError, OverflowError):
                 raise ValueError(f"Expected an integer action in {self.action_space}, received {action!r}.") from None
         self._loop(self._action, False)
-        reals, ints = self._reals[:, 0].tolist(), self._ints[:, 0].tolist()
         info = self._standing_info()
-        if ints[EPISODE_ENDED]:
+        ended, self._over = self._flags[:, 0].tolist()
+        if ended:
+            reals, ints = self._reals[:, 0].tolist(), self._ints[:, 0].tolist()
             for key, row in _REAL_KEYS:
                 info[key] = reals[row]
             for key, row in _INT_KEYS:
                 info[key] = ints[row]
         self._last_actions = self._action
-        self._over = bool(ints[TERMINATED])
-        return self._observation(), reals[REWARD], self._over, False, info
+        return self._observation(), self._reals.item(REWARD, 0), self._over, False, info
 
     def _observation(self) -> Any:
         return self.layout.split(self._rows[0, 0]) if self._as_dict else self._rows[0, 0].copy()
 
     def _standing_info(self) -> dict[str, Any]:
-        info: dict[str, Any] = {"raw_reward": float(self._reals[RAW_REWARD, 0])}
+        info: dict[str, Any] = {"raw_reward": self._reals.item(RAW_REWARD, 0)}
         if not self._continuous:
             info["action_mask"] = self._mask[0].copy()
         if self.privileged:

@@ -7,11 +7,12 @@ it is the same Python. The loop's arrays:
     table      the courses, [courses, stages]                lanes   the books of each lifetime, [N]
     task       [2N]: the hidden tasks, then the tasks handed over for each lane's next lifetime
     state      [N]: the family's state inside the episode    rows    float32[2, N, size]: observations, then the final ones
-    reals      float64[6, N] and ints int64[5, N]: what step and info return, by the row indices below
+    reals      float64[6, N], ints int64[3, N], flags bool[2, N]: what step and info return, by the row indices below
     mask       bool[N, A]: the actions offered now
 """
 
 import functools
+import types
 from collections.abc import Callable
 from typing import Any
 
@@ -27,7 +28,9 @@ from daytwo.streams import COURSE, EPISODE, TASK, hash_words, key_stream, shuffl
 # rows of `reals`
 REWARD, RAW_REWARD, EPISODE_RETURN, NORMALIZED_RETURN, IMPROVEMENT, BAR = range(6)
 # rows of `ints`
-LEVEL, STAGE, EPISODE_INDEX, EPISODE_ENDED, TERMINATED = range(5)
+LEVEL, STAGE, EPISODE_INDEX = range(3)
+# rows of `flags`
+EPISODE_ENDED, TERMINATED = range(2)
 # autoreset modes
 NEXT_STEP, SAME_STEP, DISABLED = 0, 1, 2
 # splits: codes, and how many of 10 equal parts of the hash belong to each
@@ -163,7 +166,7 @@ def late_payment(plan, lane, ended):
 
 
 @register_jitable
-def close_episode(plan, table, lane, reals, ints, i, level):
+def close_episode(plan, table, lane, reals, ints, flags, i, level):
     """Book a finished episode; returns whether the lifetime is over."""
     g = (lane.total - plan.random_return[level]) * plan.scale[level]
     bar = lane.bars[level]
@@ -175,7 +178,7 @@ def close_episode(plan, table, lane, reals, ints, i, level):
     ints[LEVEL, i] = level
     ints[STAGE, i] = lane.stage
     ints[EPISODE_INDEX, i] = lane.index
-    ints[EPISODE_ENDED, i] = 1
+    flags[EPISODE_ENDED, i] = True
     lane.bars[level] = next_bar(plan.kind, plan.rate, bar, g, played)
     lane.played[level] = played + 1
     lane.recent[lane.episode % 3] = g
@@ -251,7 +254,7 @@ def _build_step(draw, begin, step, observe, offered, phases, continuous, fingerp
     """The loop over a family's functions. ``fingerprint`` is closed over only to key numba's cache."""
 
     def loop(
-        settings_row, plan_row, table, task, task_bytes, lanes, state, actions, rows, reals, ints, mask, resetting
+        settings_row, plan_row, table, task, task_bytes, lanes, state, actions, rows, reals, ints, flags, mask, resetting
     ):
         _ = fingerprint
         settings = settings_row[0]
@@ -260,7 +263,7 @@ def _build_step(draw, begin, step, observe, offered, phases, continuous, fingerp
         n = len(lanes)
         count = mask.shape[1]
         fs = plan.family_size
-        last = plan.at_final if plan.at_final >= 0 else rows.shape[2]
+        last = plan.at_final
         late = plan.kind != RAW and (plan.kind == BEST or not plan.dense)
 
         # 1. Refuse bad actions before anything changes.
@@ -274,23 +277,28 @@ def _build_step(draw, begin, step, observe, offered, phases, continuous, fingerp
                     return i
 
         # 2. Step every lane and keep the books.
+        busy = False
+        idle = False
         for i in range(n):
             lane = lanes[i]
-            if lane.event != NOTHING and ints[EPISODE_ENDED, i]:
+            if lane.event != NOTHING and flags[EPISODE_ENDED, i]:
                 for k in range(EPISODE_RETURN, BAR + 1):
                     reals[k, i] = 0.0
-                for k in range(EPISODE_ENDED + 1):
+                for k in range(EPISODE_INDEX + 1):
                     ints[k, i] = 0
+                flags[EPISODE_ENDED, i] = False
                 if not lane.finished:
-                    ints[TERMINATED, i] = 0
+                    flags[TERMINATED, i] = False
             if resetting or lane.finished:
                 reals[REWARD, i] = 0.0
                 reals[RAW_REWARD, i] = 0.0
                 if (resetting and not lane.chosen) or (not resetting and plan.mode == DISABLED):
                     lane.event = IDLE
+                    idle = True
                 else:
                     lane.event = LIFETIME_BEGINS
-                    ints[TERMINATED, i] = 0
+                    busy = True
+                    flags[TERMINATED, i] = False
                     if not resetting:
                         lane.lifetime += np.uint64(1)
                 continue
@@ -313,20 +321,28 @@ def _build_step(draw, begin, step, observe, offered, phases, continuous, fingerp
             reals[RAW_REWARD, i] = reward
             reals[REWARD, i] = pay
             if ended:
-                if close_episode(plan, table, lane, reals, ints, i, lane.level):
+                busy = True
+                if close_episode(plan, table, lane, reals, ints, flags, i, lane.level):
                     lane.event = FINISH
                     lane.finished = 1
-                    ints[TERMINATED, i] = 1
+                    flags[TERMINATED, i] = True
                 else:
                     lane.event = EPISODE_BEGINS
 
+        # Clear the rows in one sweep, or, where some lanes stay as they are, one by one.
+        if not idle:
+            rows[0, :, :] = np.float32(0.0)
+        else:
+            for i in range(n):
+                if lanes[i].event != IDLE:
+                    rows[0, i, :] = np.float32(0.0)
+
         # 3. Begin what begins: lifetimes, tasks, episodes.
-        for i in range(n):
+        for i in range(n if busy else 0):
             lane = lanes[i]
             if lane.event == NOTHING or lane.event == IDLE:
                 continue
             if lane.event == EPISODE_BEGINS and plan.at_final >= 0:
-                rows[0, i, last:] = np.float32(0.0)
                 observe(settings, task, state, lane.level, i, rows[0, i, last : last + fs])
             if lane.event == FINISH:
                 if plan.mode != SAME_STEP:
@@ -392,11 +408,6 @@ def _build_step(draw, begin, step, observe, offered, phases, continuous, fingerp
             if event == IDLE:
                 continue
             row = rows[0, i]
-            for k in range(last):
-                row[k] = np.float32(0.0)
-            if event != EPISODE_BEGINS:
-                for k in range(last, len(row)):
-                    row[k] = np.float32(0.0)
             observe(settings, task, state, lane.level, i, row[:fs])
             if event != LIFETIME_BEGINS and plan.at_action >= 0:
                 if continuous:
@@ -434,6 +445,12 @@ class _Both:
         self.function = function
         self.compiled = numba.njit(cache=True, nogil=True, error_model="numpy")(function)
 
+    def entry(self, *arguments: Any) -> Callable[..., Any]:
+        """The compiled code for arguments of these types, called directly: it checks no types but starts faster."""
+        signature = tuple(numba.typeof(argument) for argument in arguments)
+        self.compiled.compile(signature)
+        return self.compiled.get_overload(signature)
+
     def interpreted(self, *arguments: Any) -> Any:
         """Run as ordinary Python (random words wrap around on purpose)."""
         records = [
@@ -444,8 +461,17 @@ class _Both:
             return self.function(*records)
 
 
+def _inlined(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A copy of a function that is always inlined: passing arrays to it costs more than most steps do."""
+    copy = types.FunctionType(
+        function.__code__, function.__globals__, function.__name__, function.__defaults__, function.__closure__
+    )
+    return register_jitable(forceinline=True)(copy)
+
+
 @functools.cache
 def _loops(draw, begin, step, observe, offered, oracle, phases, continuous, fingerprint):
+    step, observe, offered = (_inlined(function) for function in (step, observe, offered))
     return (
         _Both(_build_step(draw, begin, step, observe, offered, phases, continuous, fingerprint)),
         _Both(_build_oracle(oracle, continuous, fingerprint)),

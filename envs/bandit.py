@@ -51,7 +51,7 @@ def begin(settings, task, state, level, stream, i):
 def step(settings, task, state, level, stream, i, action):
     state.pulls[i] += 1
     if settings.payoff == BERNOULLI:
-        reward = 1.0 if uniform(stream, i) < task.p[i, action] else 0.0
+        reward = 1.0 * (uniform(stream, i) < task.p[i, action])  # a product: a branch would be mispredicted
     elif settings.payoff == GAUSSIAN:
         reward = task.p[i, action] + GAUSSIAN_NOISE * normal(stream, i)
     else:
