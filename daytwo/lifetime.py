@@ -7,7 +7,8 @@ seed s + i.
 """
 
 import operator
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import gymnasium
@@ -63,6 +64,8 @@ _REAL_KEYS = (
 _INT_KEYS = (("level", LEVEL), ("stage", STAGE), ("episode_index", EPISODE_INDEX))
 _RESET_OPTIONS = ("task", "level", "course", "reset_mask")
 MOST_MASTERY_SPREAD = 0.2
+_POOL_SIZE = 4
+_UNSHARED = 3  # references to a buffer that only the pool holds, while it is looked at
 
 
 class _Lifetimes:
@@ -161,7 +164,9 @@ class _Lifetimes:
         self._task_bytes = self._task.view(np.ndarray).view(np.uint8).reshape(2 * n, -1)
         self._state = np.zeros(n, dtype=family.state_dtype).view(np.recarray)
         self._lanes = np.zeros(n, dtype=lane_dtype(len(family.levels), self._order_capacity)).view(np.recarray)
-        self._rows = np.zeros((2, n, self.layout.size), dtype=np.float32)
+        self._rows = np.zeros((n, self.layout.size), dtype=np.float32)
+        self._last_rows = np.zeros((n if mode == SAME_STEP else 0, self.layout.size), dtype=np.float32)
+        self._pool: list[np.ndarray] = []
         self._reals = np.zeros((6, n), dtype=np.float64)
         self._ints = np.zeros((3, n), dtype=np.int64)
         self._flags = np.zeros((2, n), dtype=np.bool_)
@@ -177,11 +182,11 @@ class _Lifetimes:
     def _bind(self) -> None:
         """Fix the loop and its arguments before and after the actions."""
         before = (self.family.settings, self._plan, self._table, self._task, self._task_bytes, self._lanes, self._state)
-        after = (self._rows, self._reals, self._ints, self._flags, self._mask)
+        after = (self._last_rows, self._reals, self._ints, self._flags, self._mask)
         # Plain arrays: numba's dispatch is slow on record arrays.
         self._arguments = tuple(array.view(np.ndarray) for array in before), after
         if self._compiled:
-            self._run = self._step_loop.entry(*self._arguments[0], self._no_actions, *after, False)
+            self._run = self._step_loop.entry(*self._arguments[0], self._no_actions, self._rows, *after, False)
         else:
             self._run = self._step_loop.interpreted
         self._run_oracle = self._oracle_loop.compiled if self._compiled else self._oracle_loop.interpreted
@@ -404,6 +409,7 @@ class _Lifetimes:
                 raise ValueError(
                     f"The snapshot does not match this environment in {name[1:]}: was it made with other arguments?"
                 )
+        self._rows = self._rows.copy()  # callers may hold the present one
         for name in self._saved():
             getattr(self, name)[...] = snapshot[name]
         self._courses = list(snapshot["courses"])
@@ -413,7 +419,24 @@ class _Lifetimes:
 
     @staticmethod
     def _saved() -> tuple[str, ...]:
-        return ("_task", "_state", "_lanes", "_rows", "_reals", "_ints", "_flags", "_mask")
+        return ("_task", "_state", "_lanes", "_rows", "_last_rows", "_reals", "_ints", "_flags", "_mask")
+
+    def bytes_per_lifetime(self) -> float:
+        """Memory held per lifetime, in bytes: task, state, books, streams and everything a step returns."""
+        arrays = [getattr(self, name) for name in self._saved()]
+        return sum(array.nbytes for array in arrays) / self._n
+
+    def bare_loop(self, actions: Sequence[np.ndarray]) -> Callable[[int], None]:
+        """The loop alone, without checks and copies: ``run(count)`` takes ``count`` steps, for measuring speed."""
+        self._need_reset()
+        before, after = self._arguments
+        run, rows, prepared = self._run, self._rows, [self._check_actions(action) for action in actions]  # type: ignore[attr-defined]
+
+        def repeat(count: int) -> None:
+            for k in range(count):
+                run(*before, prepared[k % len(prepared)], rows, *after, False)
+
+        return repeat
 
     def scene(self, lane: int = 0, reveal: bool | None = None) -> Scene:
         """What a rendering of one lifetime is made from."""
@@ -441,9 +464,22 @@ class _Lifetimes:
         if not self._began:
             raise gymnasium.error.ResetNeeded("Call reset() before anything else.")
 
+    def _fresh_rows(self) -> np.ndarray:
+        """A buffer for the coming observations that no caller can see: a former one that nobody holds, or a new one.
+
+        Large new arrays cost more than writing them, since the system hands out their pages one by one.
+        """
+        for rows in self._pool:
+            if sys.getrefcount(rows) == _UNSHARED:
+                return rows
+        rows = np.empty_like(self._rows)
+        if len(self._pool) < _POOL_SIZE:
+            self._pool.append(rows)
+        return rows
+
     def _loop(self, actions: np.ndarray, resetting: bool) -> None:
         before, after = self._arguments
-        bad = self._run(*before, actions, *after, resetting)
+        bad = self._run(*before, actions, self._rows, *after, resetting)
         if bad >= 0:
             where = f" in lane {bad}" if self._n > 1 else ""
             raise ValueError(f"Action {actions[bad]!r}{where} is not in {self.family.action_space}; nothing was done.")
@@ -623,6 +659,8 @@ class LifetimeVectorEnv(_Lifetimes, VectorEnv):
         self.observation_space = batch_space(self.single_observation_space, self._n)
         self.action_space = batch_space(self.single_action_space, self._n)
         self._dummy = np.zeros(self._n, dtype=np.bool_)
+        # The loop writes straight into what is returned, save where parts are copied out or lanes stay as they are.
+        self._fresh_each_step = not self._as_dict and autoreset_mode is not AutoresetMode.DISABLED
 
     def reset(  # type: ignore[override]
         self, *, seed: int | Sequence[int] | np.ndarray | None = None, options: dict[str, Any] | None = None
@@ -639,6 +677,10 @@ class LifetimeVectorEnv(_Lifetimes, VectorEnv):
         """
         seeds = self._seeds(seed)
         mask = self._check_options(options)
+        if mask is not None:
+            self._rows = self._rows.copy()  # the other lanes' observations stay
+        elif not self._as_dict:
+            self._rows = self._fresh_rows()
         self._begin(mask, seeds)
         self._dummy[:] = False
         return self._observations(), self._standing_info(np.ones(self._n, dtype=np.bool_))
@@ -656,7 +698,16 @@ class LifetimeVectorEnv(_Lifetimes, VectorEnv):
         if not self._began:
             self._need_reset()
         actions = self._check_actions(actions)
-        self._loop(actions, False)
+        if self._fresh_each_step:
+            shown, self._rows = self._rows, self._fresh_rows()
+            try:
+                self._loop(actions, False)
+            except ValueError:
+                self._rows = shown
+                raise
+            del shown
+        else:
+            self._loop(actions, False)
         self._last_actions = actions
         rewards = self._reals[: RAW_REWARD + 1].copy()
         terminated = self._flags[TERMINATED].copy()
@@ -692,8 +743,10 @@ class LifetimeVectorEnv(_Lifetimes, VectorEnv):
             raise ValueError(f"Actions must lie in 0..{self.family.actions - 1}, received {array.max()}.")
         return np.ascontiguousarray(array, dtype=np.int64)
 
-    def _observations(self, which: int = 0) -> Any:
-        return self.layout.split(self._rows[which]) if self._as_dict else self._rows[which].copy()
+    def _observations(self) -> Any:
+        if self._as_dict:
+            return self.layout.split(self._rows)
+        return self._rows if self._fresh_each_step else self._rows.copy()
 
     def _standing_info(self, present: np.ndarray, raw_reward: np.ndarray | None = None) -> dict[str, Any]:
         info: dict[str, Any] = {
@@ -711,7 +764,7 @@ class LifetimeVectorEnv(_Lifetimes, VectorEnv):
     def _add_final(self, info: dict[str, Any], terminated: np.ndarray, reals: np.ndarray, ints: np.ndarray) -> None:
         final = np.full(self._n, None, dtype=object)
         for i in np.flatnonzero(terminated):
-            row = self._rows[1, i]
+            row = self._last_rows[i]
             final[i] = self.layout.split(row) if self._as_dict else row.copy()
         info["final_obs"], info["_final_obs"] = final, terminated.copy()
         kept: dict[str, Any] = {"raw_reward": reals[RAW_REWARD].copy(), "_raw_reward": terminated.copy()}
@@ -842,7 +895,7 @@ class LifetimeEnv(_Lifetimes, gymnasium.Env):
         return self._observation(), self._reals.item(REWARD, 0), self._over, False, info
 
     def _observation(self) -> Any:
-        return self.layout.split(self._rows[0, 0]) if self._as_dict else self._rows[0, 0].copy()
+        return self.layout.split(self._rows[0]) if self._as_dict else self._rows[0].copy()
 
     def _standing_info(self) -> dict[str, Any]:
         info: dict[str, Any] = {"raw_reward": self._reals.item(RAW_REWARD, 0)}

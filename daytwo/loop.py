@@ -6,7 +6,8 @@ it is the same Python. The loop's arrays:
     settings   the family's record (one row)                 plan    what the environment was made with (one row)
     table      the courses, [courses, stages]                lanes   the books of each lifetime, [N]
     task       [2N]: the hidden tasks, then the tasks handed over for each lane's next lifetime
-    state      [N]: the family's state inside the episode    rows    float32[2, N, size]: observations, then the final ones
+    state      [N]: the family's state inside the episode    rows    float32[N, size]: the observations
+    last_rows  float32[N, size]: the last observations of lifetimes that another follows at once (SAME_STEP)
     reals      float64[6, N], ints int64[3, N], flags bool[2, N]: what step and info return, by the row indices below
     mask       bool[N, A]: the actions offered now
 """
@@ -254,7 +255,7 @@ def _build_step(draw, begin, step, observe, offered, phases, continuous, fingerp
     """The loop over a family's functions. ``fingerprint`` is closed over only to key numba's cache."""
 
     def loop(
-        settings_row, plan_row, table, task, task_bytes, lanes, state, actions, rows, reals, ints, flags, mask, resetting
+        settings_row, plan_row, table, task, task_bytes, lanes, state, actions, rows, last_rows, reals, ints, flags, mask, resetting
     ):
         _ = fingerprint
         settings = settings_row[0]
@@ -331,11 +332,11 @@ def _build_step(draw, begin, step, observe, offered, phases, continuous, fingerp
 
         # Clear the rows in one sweep, or, where some lanes stay as they are, one by one.
         if not idle:
-            rows[0, :, :] = np.float32(0.0)
+            rows[:, :] = np.float32(0.0)
         else:
             for i in range(n):
                 if lanes[i].event != IDLE:
-                    rows[0, i, :] = np.float32(0.0)
+                    rows[i, :] = np.float32(0.0)
 
         # 3. Begin what begins: lifetimes, tasks, episodes.
         for i in range(n if busy else 0):
@@ -343,20 +344,20 @@ def _build_step(draw, begin, step, observe, offered, phases, continuous, fingerp
             if lane.event == NOTHING or lane.event == IDLE:
                 continue
             if lane.event == EPISODE_BEGINS and plan.at_final >= 0:
-                observe(settings, task, state, lane.level, i, rows[0, i, last : last + fs])
+                observe(settings, task, state, lane.level, i, rows[i, last : last + fs])
             if lane.event == FINISH:
                 if plan.mode != SAME_STEP:
                     continue
-                # The next lifetime begins at once: its last observation goes to the second block of rows.
-                rows[1, i, :] = np.float32(0.0)
-                observe(settings, task, state, lane.level, i, rows[1, i, :fs])
+                # The next lifetime begins at once: its last observation is kept apart.
+                last_rows[i, :] = np.float32(0.0)
+                observe(settings, task, state, lane.level, i, last_rows[i, :fs])
                 if plan.at_action >= 0:
                     if continuous:
                         for k in range(count):
-                            rows[1, i, plan.at_action + k] = actions[i, k]
+                            last_rows[i, plan.at_action + k] = actions[i, k]
                     else:
-                        rows[1, i, plan.at_action + actions[i]] = np.float32(1.0)
-                write_extras(plan, table, lane, rows[1, i], False, reals[RAW_REWARD, i])
+                        last_rows[i, plan.at_action + actions[i]] = np.float32(1.0)
+                write_extras(plan, table, lane, last_rows[i], False, reals[RAW_REWARD, i])
                 lane.event = LIFETIME_BEGINS
                 lane.lifetime += np.uint64(1)
             lane.chosen = 0
@@ -407,7 +408,7 @@ def _build_step(draw, begin, step, observe, offered, phases, continuous, fingerp
             event = lane.event
             if event == IDLE:
                 continue
-            row = rows[0, i]
+            row = rows[i]
             observe(settings, task, state, lane.level, i, row[:fs])
             if event != LIFETIME_BEGINS and plan.at_action >= 0:
                 if continuous:

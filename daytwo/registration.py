@@ -48,6 +48,9 @@ def register(family: Any, *, env_id: str | None = None) -> str:
         entry_point="daytwo.lifetime:LifetimeEnv",
         vector_entry_point="daytwo.lifetime:LifetimeVectorEnv",
         kwargs={"family": family if isinstance(family, str) else env_id},
+        # The environment checks its inputs and their order itself, on every step.
+        order_enforce=False,
+        disable_env_checker=True,
     )
     return env_id
 

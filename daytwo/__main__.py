@@ -1,0 +1,5 @@
+"""``python -m daytwo`` is the ``daytwo`` command."""
+
+from daytwo.command_line import main
+
+main()

@@ -1,0 +1,355 @@
+"""The ``daytwo`` command. Every command is a few lines over a function that can be called from Python, too."""
+
+import ast
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+import daytwo
+from daytwo.registration import make_family
+
+app = typer.Typer(
+    help="DayTwo: Gymnasium environments that measure and train learning to learn. "
+    "An agent lives lifetimes of episodes that share a hidden task, and is paid for improving on itself.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+console = Console()
+
+Env = Annotated[
+    str, typer.Argument(metavar="ENV", help="An id such as daytwo/Bandit-v0 (see: daytwo list), or module:Class.")
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[NAME=VALUE]...",
+        help="Settings of the environment: course=single level=1 episodes=5 split=test reward=improvement rate=0.25, "
+        "and the family's own, such as arms=5 pulls=10.",
+    ),
+]
+Seed = Annotated[int, typer.Option(help="Everything random follows from it.")]
+
+
+def parse_settings(words: list[str] | None) -> dict[str, Any]:
+    """``["arms=5", "course=single"]`` as keyword arguments; values are Python literals, or else plain text.
+
+    Raises:
+        ValueError: a word is not NAME=VALUE, or a name comes twice.
+    """
+    settings: dict[str, Any] = {}
+    for word in words or []:
+        name, equals, text = word.partition("=")
+        if not equals or not name.isidentifier():
+            raise ValueError(f"Settings read NAME=VALUE, received {word!r}.")
+        if name in settings:
+            raise ValueError(f"The setting {name!r} is given twice.")
+        try:
+            settings[name] = ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            settings[name] = text
+    return settings
+
+
+def names_of(text: str | None) -> list[str] | None:
+    """``"a,b"`` as a list; None stays None."""
+    return None if text is None else [word.strip() for word in text.split(",") if word.strip()]
+
+
+@app.command("list")
+def list_() -> None:
+    """Show every environment: its levels, what it tests, and its reference returns."""
+    from daytwo.calibration import reference_returns
+
+    table = Table("environment", "level", "steps", "actions", "random", "oracle", "tests", title="DayTwo environments")
+    for env_id in daytwo.env_ids():
+        family = make_family(env_id)
+        reference = reference_returns(family)
+        for k, level in enumerate(family.levels):
+            offered = int(family.action_masks[k].sum())
+            table.add_row(
+                env_id if k == 0 else "",
+                f"{k} {level.name}",
+                str(level.horizon),
+                f"{offered}" if not family.continuous else f"{family.actions} continuous",
+                f"{reference.random_return[k]:.2f}",
+                f"{reference.oracle_return[k]:.2f}",
+                ", ".join(family.tags) if k == 0 else "",
+            )
+    console.print(table)
+    console.print(f"Agents: {', '.join(['reference', *daytwo.agent_names()])}", soft_wrap=True)
+    console.print("random, oracle: mean raw return of an episode under the random policy and under the oracle.")
+
+
+@app.command()
+def play(
+    env: Env,
+    settings: Settings = None,
+    seed: Seed = 0,
+) -> None:
+    """Live a lifetime yourself, in the terminal (three episodes a level, unless episodes=N)."""
+    from daytwo.viewing import play as play_lifetime
+
+    play_lifetime(env, seed=seed, settings=parse_settings(settings))
+
+
+@app.command()
+def benchmark(
+    suite: Annotated[str, typer.Argument(help="Which suite: classic (every agent that is not trained).")] = "classic",
+    families: Annotated[str | None, typer.Option(help="Environment ids, separated by commas; all by default.")] = None,
+    agents: Annotated[str | None, typer.Option(help="Agent names, separated by commas; all that fit by default.")] = None,
+    courses: Annotated[str, typer.Option(help="Courses, separated by commas.")] = "progressive,single",
+    lifetimes: Annotated[int, typer.Option(min=1, help="Lifetimes of each evaluation.")] = 512,
+    seed: Seed = 0,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Processes; as many as there are cores by default.")] = None,
+    store: Annotated[Path, typer.Option(help="The results file. What it holds already is not computed again.")] = Path(
+        "results.sqlite"
+    ),
+    report: Annotated[Path, typer.Option(help="The page to write; .csv and .json go beside it.")] = Path("report.html"),
+) -> None:
+    """Evaluate agents on environments, each with its amnesiac twin and its redrawn control, and write the report.
+
+    Stop it at any moment; the same command goes on where it was.
+    """
+    from daytwo.evaluation import benchmark_cells, run_suite
+
+    if suite != "classic":
+        raise ValueError(f"Unknown suite {suite!r}: expected classic.")
+    cells = benchmark_cells(
+        names_of(families), names_of(agents), tuple(names_of(courses) or ()), lifetimes=lifetimes, seed=seed
+    )
+    outcome = run_suite(cells, store, jobs=jobs)
+    console.print(
+        f"{outcome.computed} evaluations computed, {outcome.skipped} were stored already, {len(outcome.failures)} failed, "
+        f"in {outcome.seconds:.0f} s."
+    )
+    if outcome.computed + outcome.skipped:
+        write(store, report)
+    if outcome.failures:
+        raise typer.Exit(1)
+
+
+def write(store: Path | list[Path], report: Path) -> None:
+    """Write the report and say where it is."""
+    from daytwo.evaluation import write_report
+
+    for path in write_report(store, report):
+        console.print(f"Wrote {path}")
+
+
+@app.command()
+def evaluate(
+    agent: Annotated[str, typer.Argument(help="A name (see: daytwo list), a folder that training left, or module:Class.")],
+    env: Env,
+    settings: Settings = None,
+    lifetimes: Annotated[int, typer.Option(min=1, help="How many lifetimes.")] = 512,
+    seed: Seed = 0,
+    options: Annotated[str, typer.Option(help="The agent's own options, e.g. 'c=0.2'; separated by spaces.")] = "",
+    store: Annotated[Path | None, typer.Option(help="Keep the results in this file (and reuse those it holds).")] = None,
+) -> None:
+    """Evaluate one agent with its amnesiac twin and its redrawn control, and print its metrics with 95% intervals."""
+    from daytwo.evaluation import evaluate as run
+    from daytwo.evaluation import score
+
+    chosen = parse_settings(settings)
+    chosen.setdefault("split", "test" if "test" in _splits(env, chosen) else "all")
+    results = []
+    for memory, task in (("kept", "fixed"), ("wiped", "fixed"), ("kept", "redrawn")):
+        given: dict[str, Any] = dict(
+            lifetimes=lifetimes, seed=seed, memory=memory, task=task, agent_options=parse_settings(options.split())
+        )
+        if store is None:
+            results.append(run(agent, env, progress=True, **given, **chosen))
+        else:
+            results.append(_stored(store, agent, env, given, dict(chosen)))
+    scores = score(*results)
+    console.print(str(scores), highlight=False, markup=False)
+    for part in scores.stages:
+        curve = " ".join(f"{point[0]:.3f}" for point in part.curve)
+        console.print(f"  curve, {part.name}: {curve}", highlight=False, markup=False, soft_wrap=True)
+    raw = results[0].returns
+    console.print(f"  mean raw return of an episode: first {raw[:, 0].mean():.3f}, last {raw[:, -1].mean():.3f}")
+    for name, result in zip(("kept", "wiped"), results, strict=False):
+        returns = " ".join(f"{value:.3f}" for value in result.returns.mean(axis=0))
+        console.print(f"  raw returns by episode, {name}: {returns}", highlight=False, soft_wrap=True)
+
+
+def _splits(env: str, settings: dict[str, Any]) -> tuple[str, ...]:
+    """The splits that a family offers under some settings (those that are the family's own)."""
+    common = daytwo.LifetimeVectorEnv.__init__.__kwdefaults__ or {}
+    return make_family(env, **{name: value for name, value in settings.items() if name not in common}).splits
+
+
+def _stored(store: Path, agent: str, env: str, given: dict[str, Any], settings: dict[str, Any]) -> Any:
+    from daytwo.evaluation import Cell, Store, run_suite
+
+    cell = Cell(agent=agent, env_id=env, split=settings.pop("split"), settings=settings, **given)
+    outcome = run_suite([cell], store, jobs=1)
+    if outcome.failures:
+        raise ValueError(outcome.failures[0][1])
+    with Store(store) as opened:
+        return opened.get(cell.describe())
+
+
+@app.command()
+def train(
+    algorithm: Annotated[str, typer.Argument(help="ppo (no memory) or recurrent-ppo (an LSTM).")],
+    env: Env,
+    settings: Settings = None,
+    steps: Annotated[int, typer.Option(min=1, help="Environment steps of the whole run.")] = 4_000_000,
+    num_envs: Annotated[int | None, typer.Option(min=1, help="Lifetimes side by side; chosen to suit by default.")] = None,
+    seed: Seed = 0,
+    out: Annotated[Path | None, typer.Option(help="Folder of the run; runs/ALGORITHM-ENV-SEED by default.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in that folder.")] = False,
+    options: Annotated[
+        str, typer.Option(help="Training options, e.g. 'hidden_size=64 learning_rate=1e-3' (see docs/training.md).")
+    ] = "",
+    checkpoint_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = 500_000,
+) -> None:
+    """Meta-train an agent with Stable-Baselines3 (needs the extra: pip install 'daytwo[train]').
+
+    Ctrl-C saves a checkpoint. The folder of the run is an agent: daytwo evaluate FOLDER ENV.
+    """
+    try:
+        from daytwo.integrations.training import train as run
+    except ImportError as error:
+        raise ImportError(f"Training needs {error.name}: pip install 'daytwo[train]'.") from error
+    summary = run(
+        algorithm,
+        env,
+        steps=steps,
+        num_envs=num_envs,
+        seed=seed,
+        out=out,
+        resume=resume,
+        settings=parse_settings(settings),
+        overrides=parse_settings(options.split()),
+        checkpoint_every=checkpoint_every,
+    )
+    curve = " ".join(f"{value:.2f}" for value in summary.curve)
+    state = "Finished" if summary.finished else "Stopped, to be resumed with --resume"
+    console.print(f"{state}: {summary.steps:,} steps in {summary.seconds:.0f} s. Training curve by episode: {curve}")
+    words = " ".join([str(summary.folder), env, *(settings or [])])
+    console.print(f"Evaluate it: daytwo evaluate {words}", soft_wrap=True)
+
+
+@app.command()
+def report(
+    results: Annotated[list[Path], typer.Argument(help="One or several results files.")],
+    out: Annotated[Path, typer.Option(help="The page to write; .csv and .json go beside it.")] = Path("report.html"),
+) -> None:
+    """Write the report of one results file, or of several side by side."""
+    write(list(results), out)
+
+
+@app.command()
+def render(
+    env: Env,
+    settings: Settings = None,
+    agent: Annotated[str, typer.Option(help="Who lives the lifetime.")] = "reference",
+    out: Annotated[Path, typer.Option(help="The GIF to write.")] = Path("lifetime.gif"),
+    seed: Seed = 0,
+    frames: Annotated[int, typer.Option(min=1, help="Stop after this many pictures.")] = 200,
+    fps: Annotated[int, typer.Option(min=1, help="Pictures a second.")] = 8,
+    hidden: Annotated[bool, typer.Option("--hidden", help="Show only what the agent may know.")] = False,
+) -> None:
+    """Film a lifetime as a GIF."""
+    from daytwo.viewing import film
+
+    count = film(
+        env, out, agent=agent, seed=seed, frames=frames, fps=fps, reveal=not hidden, settings=parse_settings(settings)
+    )
+    console.print(f"Wrote {out}: {count} frames of {agent} on {env}.")
+
+
+@app.command()
+def speed(
+    num_envs: Annotated[int, typer.Option(min=1, help="Lifetimes side by side.")] = 1024,
+    seconds: Annotated[float, typer.Option(min=0.01, help="How long each measurement lasts, at least.")] = 1.0,
+    families: Annotated[str | None, typer.Option(help="Environment ids, separated by commas; all by default.")] = None,
+) -> None:
+    """Measure steps per second on one core of this machine, as ratios to Gymnasium's CartPole measured in the same run."""
+    from daytwo.evaluation.speed import measure, tables
+
+    for table in tables(measure(names_of(families), num_envs=num_envs, seconds=seconds)):
+        console.print(table)
+
+
+@app.command()
+def calibrate(
+    store: Annotated[
+        bool, typer.Option("--store", help="Measure the standard settings anew and store them (for maintainers).")
+    ] = False,
+    tasks: Annotated[int | None, typer.Option(min=2, help="Tasks to measure with; the standard number by default.")] = None,
+) -> None:
+    """Print reference returns, measured by the code that calibrates, beside their exact values where these are known."""
+    from daytwo import calibration
+
+    table = Table(
+        "environment", "settings", "level", "random", "oracle", "exact oracle", "difference / s.e.", title="Calibration"
+    )
+    families = [make_family(env_id, **settings) for env_id, settings in daytwo.envs.standard_settings()]
+    if store:
+        calibration.store(families)
+    for family in families:
+        found = calibration.measure(family, **({} if tasks is None else {"tasks": tasks}))
+        exact_return = getattr(family, "exact_oracle_return", None)
+        for k in range(len(family.levels)):
+            exact = exact_return(k) if exact_return is not None else None
+            error = found.oracle_error[k]
+            off = None if exact is None else found.oracle_return[k] - exact
+            table.add_row(
+                family.id if k == 0 else "",
+                _differing(family) if k == 0 else "",
+                f"{k} {family.levels[k].name}",
+                f"{found.random_return[k]:.3f} +- {found.random_error[k]:.3f}",
+                f"{found.oracle_return[k]:.3f} +- {error:.3f}",
+                "" if exact is None else f"{exact:.3f}",
+                "" if off is None else f"{off / error:+.1f}" if error > 1e-12 else f"{off:+.1e} (no noise)",
+            )
+    console.print(table)
+    console.print("+- is one standard error, over the tasks; one episode of each.")
+
+
+def _differing(family: Any) -> str:
+    """The settings of a family that are not its defaults."""
+    default = type(family)().keywords
+    return " ".join(f"{name}={value}" for name, value in family.keywords.items() if default.get(name) != value)
+
+
+@app.command()
+def tune(
+    agent: Annotated[str, typer.Argument(help="An agent with options to tune, such as ucb1.")],
+    env: Env,
+    settings: Settings = None,
+    lifetimes: Annotated[int, typer.Option(min=2, help="Lifetimes for each value tried.")] = 1024,
+    seed: Seed = 0,
+    store: Annotated[bool, typer.Option("--store", help="Write the outcome into the package's table.")] = False,
+) -> None:
+    """Choose an agent's options on the validation split."""
+    from daytwo.baselines.tuning import tune as run
+
+    found = run(agent, env, lifetimes=lifetimes, seed=seed, store=store, **parse_settings(settings))
+    for row in found.grid:
+        best = "  <- best" if row["options"] == found.options else ""
+        console.print(f"{row['options']}: {row['score']:.4f} +- {row['error']:.4f}{best}", highlight=False)
+
+
+def main() -> None:
+    """Run the command; mistakes in its arguments end in one line and status 2, not in a traceback."""
+    sys.path.insert(0, "")  # so that module:Class finds modules in the current folder
+    try:
+        app()
+    except (ValueError, ImportError, FileNotFoundError, PermissionError) as error:
+        Console(stderr=True).print(f"daytwo: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        raise SystemExit(2) from error
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+
+
+if __name__ == "__main__":
+    main()
