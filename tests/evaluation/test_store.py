@@ -1,0 +1,256 @@
+"""The results file: exact, refusing what it cannot read, and whole whatever happens to its writer."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from daytwo.course import Course, Stage
+from daytwo.evaluation.store import APPLICATION_ID, FORMAT, Store, StoreError, canonical, cell_key, plain, restored
+from tests.evaluation.synthetic import make_cell, make_result
+
+ARRAYS = ("returns", "normalized", "levels", "stages", "reward")
+
+
+def example(seed=0, **changes):
+    g = np.random.default_rng(seed).standard_normal((6, 4))
+    g[2, 1:] = np.nan
+    return make_result(g, seed=seed, **changes)
+
+
+def test_what_is_stored_comes_back_bit_for_bit(tmp_path):
+    g = example().normalized.copy()
+    g[0, 0], g[0, 1], g[1, 0] = -0.0, 5e-324, 1 / 3
+    course = Course([Stage(0, 4), Stage(1, 3, new_task=True, switch_after=1)], name="odd", mastery=0.9)
+    result = make_result(
+        g, course=course, settings={"course": course, "rate": 0.1, "arms": 3}, agent_options={"c": 0.1}
+    )
+    with Store(tmp_path / "r.sqlite", write=True) as store:
+        key = store.add(make_cell(result, settings={"arms": 3}), result)
+    with Store(tmp_path / "r.sqlite") as store:
+        assert store.keys() == {key} and key in store and len(store) == 1
+        back = store.get(key).result
+    for name in ARRAYS:
+        first, second = getattr(result, name), getattr(back, name)
+        assert first.dtype == second.dtype and first.shape == second.shape and first.tobytes() == second.tobytes()
+    for name in set(type(result).__dataclass_fields__) - set(ARRAYS):
+        assert getattr(back, name) == getattr(result, name), name
+
+
+def test_keys_are_the_same_for_equal_cells_and_differ_otherwise():
+    result = example()
+    cell = make_cell(result)
+    assert cell_key(cell) == cell_key(dict(reversed(cell.items())))
+    assert cell_key({**cell, "settings": {"course": "single"}}) == cell_key(cell)
+    changes = {
+        "agent": "x",
+        "agent_options": {"c": 1},
+        "settings": {"course": "single", "arms": 2},
+        "memory": "wiped",
+        "task": "redrawn",
+        "split": "all",
+        "lifetimes": 7,
+        "seed": 1,
+        "version": "0.2.0",
+        "code": "def",
+    }
+    assert len({cell_key({**cell, name: value}) for name, value in changes.items()} | {cell_key(cell)}) == 11
+
+
+def test_only_what_json_holds_exactly_can_be_stored():
+    course = Course([Stage(0, 2)], name="c")
+    assert restored(plain({"a": (1, np.float64(0.5)), "course": course})) == {"a": [1, 0.5], "course": course}
+    with pytest.raises(TypeError, match=r"module:Class"):
+        plain({"family": object})
+    with pytest.raises(ValueError):
+        canonical({"rate": float("nan")})
+
+
+def test_a_cell_is_stored_once(tmp_path):
+    result = example()
+    with Store(tmp_path / "r.sqlite", write=True) as store:
+        store.add(make_cell(result), result)
+        with pytest.raises(StoreError, match="already"):
+            store.add(make_cell(result), result)
+        assert len(store) == 1
+
+
+def test_a_store_opened_for_reading_is_not_written(tmp_path):
+    path = tmp_path / "r.sqlite"
+    Store(path, write=True).close()
+    with Store(path) as store, pytest.raises(StoreError, match="opened for reading"):
+        store.add(make_cell(example()), example())
+    with pytest.raises(StoreError, match="is closed"):
+        len(store)
+
+
+def test_nothing_is_left_beside_a_closed_file(tmp_path):
+    with Store(tmp_path / "r.sqlite", write=True) as store:
+        store.add(make_cell(example()), example())
+    with Store(tmp_path / "r.sqlite") as store:
+        assert len(list(store.rows())) == 1
+    assert [one.name for one in tmp_path.iterdir()] == ["r.sqlite"]
+
+
+def foreign(path):
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE bookmarks (url TEXT)")
+    connection.commit()
+    connection.close()
+
+
+def newer(path):
+    Store(path, write=True).close()
+    connection = sqlite3.connect(path)
+    connection.execute(f"PRAGMA user_version={FORMAT + 2}")
+    connection.close()
+
+
+def gutted(path):
+    Store(path, write=True).close()
+    connection = sqlite3.connect(path)
+    connection.execute("DROP TABLE cells")
+    connection.commit()
+    connection.close()
+
+
+@pytest.mark.parametrize("write", [False, True])
+@pytest.mark.parametrize(
+    "spoil, message",
+    [
+        (lambda path: path.write_text("agent,area\nrandom,0\n"), "not in SQLite's format, it begins with b'agent,area"),
+        (foreign, "another program: application id 0x00000000.*bookmarks"),
+        (newer, f"newer version of daytwo: file format {FORMAT + 2}, and this version reads up to {FORMAT}"),
+        (gutted, "damaged"),
+        (lambda path: path.mkdir(), "is a folder"),
+    ],
+)
+def test_files_that_are_not_ours_are_refused_and_left_alone(tmp_path, write, spoil, message):
+    path = tmp_path / "r.sqlite"
+    spoil(path)
+    before = path.read_bytes() if path.is_file() else None
+    with pytest.raises(StoreError, match=message):
+        Store(path, write=write)
+    assert (path.read_bytes() if path.is_file() else None) == before
+    assert not (tmp_path / "r.sqlite.lock").exists()
+
+
+def test_missing_and_empty_files(tmp_path):
+    with pytest.raises(StoreError, match="There is no results file"):
+        Store(tmp_path / "r.sqlite")
+    with pytest.raises(StoreError, match=r"folder of .* does not exist"):
+        Store(tmp_path / "no" / "r.sqlite", write=True)
+    (tmp_path / "r.sqlite").touch()
+    with pytest.raises(StoreError, match="is empty"):
+        Store(tmp_path / "r.sqlite")
+    Store(tmp_path / "r.sqlite", write=True).close()  # as after a kill before the first transaction
+    assert len(Store(tmp_path / "r.sqlite")) == 0
+
+
+def test_damage_is_reported_as_such(tmp_path):
+    path = tmp_path / "r.sqlite"
+    with Store(path, write=True) as store:
+        for seed in range(30):
+            store.add(make_cell(example(seed)), example(seed))
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(StoreError, match=r"r\.sqlite (is damaged|cannot be opened)"), Store(path) as store:
+        list(store.rows())
+    path.write_bytes(whole)
+    connection = sqlite3.connect(path)
+    blob = connection.execute("SELECT normalized FROM cells").fetchone()[0]
+    connection.close()
+    at = whole.index(blob[:80]) + 16
+    path.write_bytes(whole[:at] + bytes(64) + whole[at + 64 :])
+    with pytest.raises(StoreError, match="is damaged"), Store(path) as store:
+        list(store.rows())
+
+
+def test_a_file_in_a_folder_that_cannot_be_written_is_read(tmp_path):
+    folder = tmp_path / "results"
+    folder.mkdir()
+    with Store(folder / "r.sqlite", write=True) as store:
+        store.add(make_cell(example()), example())
+    (folder / "r.sqlite").chmod(0o444)
+    folder.chmod(0o555)
+    try:
+        with Store(folder / "r.sqlite") as store:
+            assert len(list(store.rows())) == 1
+    finally:
+        folder.chmod(0o755)
+
+
+WRITER = """
+import sys
+from daytwo.evaluation.store import Store
+from tests.evaluation.test_store import example, make_cell
+with Store(sys.argv[1], write=True) as store:
+    print("open", flush=True)
+    for seed in range(len(store), int(sys.argv[2])):
+        store.add(make_cell(example(seed)), example(seed))
+        print(seed, flush=True)
+    sys.stdin.read()
+"""
+
+
+def start_writer(path, count):
+    return subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(path), str(count)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=os.getcwd(),
+    )
+
+
+def test_a_second_writer_is_told_who_is_writing_and_readers_are_let_in(tmp_path):
+    path = tmp_path / "r.sqlite"
+    writer = start_writer(path, 2)
+    try:
+        assert [writer.stdout.readline().strip() for _ in range(3)] == ["open", "0", "1"]
+        with pytest.raises(StoreError, match=rf"being written by another process \(process id {writer.pid}\)"):
+            Store(path, write=True)
+        with Store(path) as store:
+            assert len(list(store.rows())) == 2
+        writer.communicate("", timeout=60)
+        assert writer.returncode == 0
+    finally:
+        writer.kill()
+        writer.wait()
+    with Store(path, write=True) as store, pytest.raises(StoreError, match="another process"):
+        assert len(store) == 2
+        Store(path, write=True)  # nor twice in one process
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs kill -9")
+def test_a_killed_writer_loses_nothing_it_had_stored(tmp_path):
+    """Killed again and again at odd moments, the file stays readable and holds every row that was acknowledged."""
+    path = tmp_path / "r.sqlite"
+    rng = np.random.default_rng(0)
+    acknowledged = 0
+    for _ in range(3):
+        writer = start_writer(path, 100_000)
+        assert writer.stdout.readline().strip() == "open"
+        time.sleep(float(rng.uniform(0.0, 0.25)))
+        writer.kill()
+        said = writer.stdout.read().split()
+        writer.wait()
+        acknowledged = max([acknowledged, *(int(word) + 1 for word in said)])
+        with Store(path) as store:
+            rows = list(store.rows())
+        assert acknowledged <= len(rows) <= acknowledged + 1
+        acknowledged = len(rows)
+        for row in rows:
+            expected = example(row.result.seed)
+            assert all(getattr(expected, name).tobytes() == getattr(row.result, name).tobytes() for name in ARRAYS)
+        assert sorted(row.result.seed for row in rows) == list(range(len(rows)))
+    assert acknowledged > 5
+    connection = sqlite3.connect(path)
+    assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    assert connection.execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,)
+    connection.close()
