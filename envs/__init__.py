@@ -11,3 +11,27 @@ from daytwo.registration import register
 register("daytwo.envs.bandit:Bandit", env_id="daytwo/Bandit-v0")
 register("daytwo.envs.tabular_mdp:TabularMDP", env_id="daytwo/TabularMDP-v0")
 register("daytwo.envs.dark_room:DarkRoom", env_id="daytwo/DarkRoom-v0")
+
+
+def standard_settings() -> list[tuple[str, dict]]:
+    """The (id, settings) whose reference returns ship with the package: the defaults and the published variants."""
+    from daytwo.envs.dark_room import DPT_ROOM, VARIBAD_GRID
+
+    return [
+        ("daytwo/Bandit-v0", {}),
+        ("daytwo/Bandit-v0", {"arms": 5, "pulls": 10}),
+        ("daytwo/Bandit-v0", {"arms": 10, "pulls": 10}),
+        ("daytwo/Bandit-v0", {"arms": 5, "pulls": 100}),
+        ("daytwo/Bandit-v0", {"arms": 10, "pulls": 100}),
+        ("daytwo/Bandit-v0", {"kind": "gaussian"}),
+        ("daytwo/Bandit-v0", {"kind": "dependent-uniform"}),
+        ("daytwo/Bandit-v0", {"kind": "dependent-easy"}),
+        ("daytwo/Bandit-v0", {"kind": "dependent-medium"}),
+        ("daytwo/Bandit-v0", {"kind": "dependent-hard"}),
+        ("daytwo/Bandit-v0", {"kind": "informative"}),
+        ("daytwo/TabularMDP-v0", {}),
+        ("daytwo/TabularMDP-v0", {"kind": "two-step"}),
+        ("daytwo/DarkRoom-v0", {}),
+        ("daytwo/DarkRoom-v0", DPT_ROOM),
+        ("daytwo/DarkRoom-v0", VARIBAD_GRID),
+    ]
