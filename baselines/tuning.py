@@ -256,5 +256,6 @@ def write(tuning: Tuning, path: Path = TUNED_PATH) -> None:
         json.dump(table, file, indent=1, sort_keys=True, default=_plain)
         file.write("\n")
     os.chmod(name, 0o644)  # temporary files are the owner's alone; this one ships with the package
+    os.chmod(name, 0o644)  # mkstemp makes it private
     os.replace(name, path)
     _stored.cache_clear()

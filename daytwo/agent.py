@@ -175,16 +175,29 @@ def _fits(agent_class: Any, spec: LifetimeSpec) -> bool:
 
 
 def fitting_agents(spec: LifetimeSpec, names: Iterable[str] | None = None) -> tuple[str, ...]:
-    """The registered names with an implementation that fits an environment."""
-    names = agent_names() if names is None else names
-    return tuple(name for name in names if any(_fits(load(entry), spec) for entry in _agents.get(name, ())))
+    """The names of agents with an implementation that fits an environment.
+
+    Args:
+        spec: the environment's `LifetimeSpec`.
+        names: which names to look at; by default all registered ones and, where the family brings a reference learner
+            that has no registered name, ``reference``.
+    """
+    if names is None:
+        own = () if spec.reference is None or spec.reference in _agents else ("reference",)
+        names = (*own, *agent_names())
+    return tuple(
+        name
+        for name in names
+        if (name == "reference" and spec.reference is not None)
+        or any(_fits(load(entry), spec) for entry in _agents.get(name, ()))
+    )
 
 
 def make_agent(agent: Any, spec: LifetimeSpec, **options: Any) -> Agent:
     """An agent for an environment.
 
     Args:
-        agent: a registered name, the folder of a checkpoint or of a training run, ``"module:Class"``, a class, or an
+        agent: a registered name, ``reference`` (the family's reference learner), the folder of a checkpoint or of a training run, ``"module:Class"``, a class, or an
             `Agent` (returned as it is).
         spec: the environment's `LifetimeSpec`.
         options: passed to the class.
@@ -194,16 +207,24 @@ def make_agent(agent: Any, spec: LifetimeSpec, **options: Any) -> Agent:
     """
     if isinstance(agent, str | os.PathLike) and agent not in _agents and (path := find_checkpoint(agent)) is not None:
         return _checkpoint_class(path)(path, **options)
+    if isinstance(agent, str) and agent == "reference" and agent not in _agents:
+        if spec.reference is None:
+            raise ValueError(f"{spec.env_id} names no reference learner.")
+        made = make_agent(spec.reference, spec, **options)
+        made.name = "reference"  # type: ignore[attr-defined]
+        return made
     if isinstance(agent, str):
         if agent in _agents:
-            candidates = [load(entry) for entry in _agents[agent]]
+            entries = _agents[agent]
         elif ":" in agent:
-            candidates = [load(agent)]
+            entries = [agent]
         else:
             raise ValueError(
-                f"Unknown agent {agent!r}: expected one of {', '.join(agent_names())}, a checkpoint folder, or module:Class."
+                f"Unknown agent {agent!r}: expected reference, {', '.join(agent_names())}, a checkpoint folder, or "
+                "module:Class."
             )
-        for candidate in candidates:
+        for entry in entries:
+            candidate = load(entry)
             if _fits(candidate, spec):
                 made = candidate(**options)
                 if getattr(made, "name", None) is None:
