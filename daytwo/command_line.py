@@ -166,14 +166,15 @@ def evaluate(
             results.append(run(agent, env, progress=True, **given, **chosen))
         else:
             results.append(_stored(store, agent, env, given, dict(chosen)))
-    scores = score(*results)
+    kept, wiped, redrawn = results
+    scores = score(kept, wiped, redrawn)
     console.print(str(scores), highlight=False, markup=False)
     for part in scores.stages:
-        curve = " ".join(f"{point[0]:.3f}" for point in part.curve)
+        curve = " ".join(f"{value:.3f}" for value in part.curve[0])
         console.print(f"  curve, {part.name}: {curve}", highlight=False, markup=False, soft_wrap=True)
-    raw = results[0].returns
+    raw = kept.returns
     console.print(f"  mean raw return of an episode: first {raw[:, 0].mean():.3f}, last {raw[:, -1].mean():.3f}")
-    for name, result in zip(("kept", "wiped"), results, strict=False):
+    for name, result in (("kept", kept), ("wiped", wiped)):
         returns = " ".join(f"{value:.3f}" for value in result.returns.mean(axis=0))
         console.print(f"  raw returns by episode, {name}: {returns}", highlight=False, soft_wrap=True)
 
@@ -192,7 +193,7 @@ def _stored(store: Path, agent: str, env: str, given: dict[str, Any], settings: 
     if outcome.failures:
         raise ValueError(outcome.failures[0][1])
     with Store(store) as opened:
-        return opened.get(cell.describe())
+        return opened.get(cell.key).result
 
 
 @app.command()
@@ -313,6 +314,13 @@ def calibrate(
             )
     console.print(table)
     console.print("+- is one standard error, over the tasks; one episode of each.")
+    best = daytwo.evaluate(
+        "bayes-optimal", "daytwo/Bandit-v0", kind="informative", course="single", episodes=1, lifetimes=8192, split="all"
+    ).returns[:, 0]
+    error = best.std(ddof=1) / len(best) ** 0.5
+    console.print(
+        f"Informative bandit, the best agent without privileges: {best.mean():.3f} +- {error:.3f} (exact 20.550)."
+    )
 
 
 def _differing(family: Any) -> str:

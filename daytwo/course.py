@@ -2,8 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
+from typing import Any
 
 COURSES = ("progressive", "single", "shuffled", "reversed", "isolated", "review", "switch")
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)  # NumPy's integers count, too
 
 
 @dataclass(frozen=True)
@@ -21,8 +27,10 @@ class Level:
     actions: tuple[bool, ...] | None = None
 
     def __post_init__(self) -> None:
-        if self.horizon < 1:
-            raise ValueError(f"Level {self.name!r}: horizon must be at least 1, received {self.horizon}.")
+        if not _is_integer(self.horizon) or self.horizon < 1:
+            raise ValueError(f"Level {self.name!r}: horizon must be an integer of at least 1, received {self.horizon!r}.")
+        if self.actions is not None and not any(self.actions):
+            raise ValueError(f"Level {self.name!r} must offer at least one action, received {self.actions!r}.")
 
 
 @dataclass(frozen=True)
@@ -42,13 +50,14 @@ class Stage:
     switch_after: int = 0
 
     def __post_init__(self) -> None:
-        if self.level < 0:
-            raise ValueError(f"Stage: level must be 0 or more, received {self.level}.")
-        if self.episodes < 1:
-            raise ValueError(f"Stage: episodes must be at least 1, received {self.episodes}.")
-        if not 0 <= self.switch_after < self.episodes:
+        if not _is_integer(self.level) or self.level < 0:
+            raise ValueError(f"Stage: level must be an integer of 0 or more, received {self.level!r}.")
+        if not _is_integer(self.episodes) or self.episodes < 1:
+            raise ValueError(f"Stage: episodes must be an integer of at least 1, received {self.episodes!r}.")
+        if not _is_integer(self.switch_after) or not 0 <= self.switch_after < self.episodes:
             raise ValueError(
-                f"Stage: switch_after must lie in 0..{self.episodes - 1} (episodes - 1), received {self.switch_after}."
+                f"Stage: switch_after must be an integer in 0..{self.episodes - 1} (episodes - 1), received "
+                f"{self.switch_after!r}."
             )
 
 
@@ -117,12 +126,12 @@ def named_course(
     """
     if name not in COURSES:
         raise ValueError(f"Unknown course {name!r}: expected one of {', '.join(COURSES)}, or a daytwo.Course.")
-    if isinstance(episodes, bool) or not isinstance(episodes, int) or episodes < 1:
+    if not _is_integer(episodes) or episodes < 1:
         raise ValueError(f"episodes (per stage) must be an integer of at least 1, received {episodes!r}.")
     if level is not None:
         if name not in ("single", "switch"):
             raise ValueError(f"level={level!r} goes with course='single' or 'switch', received course={name!r}.")
-        if isinstance(level, bool) or not isinstance(level, int) or not 0 <= level < levels:
+        if not _is_integer(level) or not 0 <= level < levels:
             raise ValueError(f"level must be an integer in 0..{levels - 1}, received {level!r}.")
     top = levels - 1 if level is None else level
     upwards = [Stage(k, episodes) for k in range(levels)]

@@ -30,7 +30,7 @@ from typing import Any, ClassVar
 import numpy as np
 from gymnasium import spaces
 
-from daytwo.course import Level
+from daytwo.course import Course, Level
 from daytwo.observation import Field, Layout
 
 SPLITS = ("train", "validation", "test", "all")
@@ -80,7 +80,7 @@ class Scene:
 
 def to_record_dtype(fields: Sequence[tuple] | np.dtype) -> np.dtype:
     """An aligned structured dtype, refusing names that break attribute access on record arrays."""
-    dtype = np.dtype(fields, align=True) if not isinstance(fields, np.dtype) else fields
+    dtype: np.dtype = fields if isinstance(fields, np.dtype) else np.dtype(list(fields), align=True)
     if not dtype.names:
         raise ValueError(f"Expected a structured dtype with at least one named field, received {fields!r}.")
     for name in dtype.names:
@@ -229,7 +229,7 @@ class TaskFamily:
         """Number of discrete actions, or of dimensions of a continuous one."""
         if isinstance(self.action_space, spaces.Box):
             return int(self.action_space.shape[0])
-        return int(self.action_space.n)  # type: ignore[attr-defined]
+        return int(self.action_space.n)
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -256,14 +256,16 @@ class TaskFamily:
                 masks[k] = level.actions
         return masks
 
-    def observed_mask(self, layout: Layout, observations: np.ndarray) -> np.ndarray:
+    def observed_mask(self, layout: Layout, course: Course, observations: np.ndarray) -> np.ndarray:
         """Which actions are offered, read off observations ``[N, size]``: ``bool[N, actions]``.
 
-        Families whose phases offer different actions (that is, which declare ``offered``) override it.
+        Where the level is not shown, those that every level of the course offers. Families whose phases offer
+        different actions (that is, which declare ``offered``) override it.
         """
         masks = self.action_masks
         if "level" not in layout:
-            return np.repeat(masks.all(axis=0)[None], len(observations), axis=0)
+            visited = masks[[stage.level for stage in course.stages]]
+            return np.repeat(visited.all(axis=0, keepdims=True), len(observations), axis=0)
         return masks[observations[:, layout["level"]].argmax(axis=1)]
 
     def fingerprint(self) -> str:

@@ -12,6 +12,7 @@ the optimal agent fails on purpose first.
 """
 
 from dataclasses import dataclass
+from numbers import Real
 
 from numba.extending import register_jitable
 
@@ -73,7 +74,7 @@ class ImprovementRule:
     def __post_init__(self) -> None:
         if self.name not in RULES:
             raise ValueError(f"Unknown reward rule {self.name!r}: expected one of {', '.join(RULES)}.")
-        if isinstance(self.rate, bool) or not isinstance(self.rate, int | float) or not 0.0 <= self.rate <= 1.0:
+        if isinstance(self.rate, bool) or not isinstance(self.rate, Real) or not 0.0 <= self.rate <= 1.0:
             raise ValueError(f"rate must be a number in [0, 1], received {self.rate!r}.")
         if not isinstance(self.dense, bool):
             raise ValueError(f"dense must be True or False, received {self.dense!r}.")

@@ -6,6 +6,7 @@ one implementation, `_Lifetimes`, so that lane i of a vector environment with se
 seed s + i.
 """
 
+import functools
 import operator
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -65,7 +66,17 @@ _INT_KEYS = (("level", LEVEL), ("stage", STAGE), ("episode_index", EPISODE_INDEX
 _RESET_OPTIONS = ("task", "level", "course", "reset_mask")
 MOST_MASTERY_SPREAD = 0.2
 _POOL_SIZE = 4
-_UNSHARED = 3  # references to a buffer that only the pool holds, while it is looked at
+
+
+def _count_unshared() -> int:
+    """References to a buffer that only the pool holds, counted as `_fresh_rows` does: versions of Python differ."""
+    pool = [np.empty(0)]
+    for rows in pool:
+        return sys.getrefcount(rows)
+    raise AssertionError
+
+
+_UNSHARED = _count_unshared()
 
 
 class _Lifetimes:
@@ -252,7 +263,7 @@ class _Lifetimes:
     @property
     def lifetime_spec(self) -> LifetimeSpec:
         """All that an agent may know (see `LifetimeSpec`)."""
-        family, layout = self.family, self.layout
+        family, layout, course = self.family, self.layout, self.course
         return LifetimeSpec(
             env_id=family.id,
             family=family.name,
@@ -267,7 +278,7 @@ class _Lifetimes:
             action_masks=family.action_masks,
             reward_range=family.reward_range,
             reference=family.reference,
-            observed_mask=lambda observations: family.observed_mask(layout, observations),
+            observed_mask=functools.partial(family.observed_mask, layout),
         )
 
     def oracle_actions(self) -> np.ndarray:
@@ -338,13 +349,14 @@ class _Lifetimes:
             if not space.contains(row):
                 raise ValueError(f"{entry!r} is no row of the teacher space {space} of {self.family.name}.")
             entry = self.family.decode(row)
+        entry = {key: value for key, value in entry.items() if value is not None}
         unknown = [key for key in entry if key not in ("task", "level", "course")]
         if unknown or not entry:
             raise ValueError(f"A task entry has some of the keys task, level, course; received {sorted(entry)}.")
         if "level" in entry and "course" in entry:
             raise ValueError("Give level or course, not both.")
         record, course = None, None
-        if entry.get("task") is not None:
+        if "task" in entry:
             given = entry["task"]
             if isinstance(given, np.void | np.ndarray) and given.dtype == self.family.task_dtype:
                 given = self.family.task_to_dict(np.asarray(given).reshape(())[()])
@@ -386,6 +398,7 @@ class _Lifetimes:
             "id": self.family.id,
             "settings": dict(self.family.keywords),
             "began": self._began,
+            "plan": self._plan.tobytes(),
             "courses": list(self._courses),
             **{name: np.array(getattr(self, name), copy=True, subok=True) for name in self._saved()},
         }
@@ -409,6 +422,10 @@ class _Lifetimes:
                 raise ValueError(
                     f"The snapshot does not match this environment in {name[1:]}: was it made with other arguments?"
                 )
+        if snapshot.get("plan") != self._plan.tobytes() or snapshot.get("courses", [None])[0] != self.course:
+            raise ValueError(
+                "The snapshot is of an environment with another course, reward, split, task or autoreset_mode."
+            )
         self._rows = self._rows.copy()  # callers may hold the present one
         for name in self._saved():
             getattr(self, name)[...] = snapshot[name]
@@ -416,6 +433,21 @@ class _Lifetimes:
         self._table = self._make_table()
         self._bind()
         self._began = bool(snapshot["began"])
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but compiled code and views, which a copy or another process makes anew."""
+        state = self.__dict__.copy()
+        for name in ("_step_loop", "_oracle_loop", "_run", "_run_oracle", "_arguments", "_task_bytes"):
+            del state[name]
+        state["_pool"] = []
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.family.settings.setflags(write=False)  # copies are writable, which would be another type to the compiler
+        self._task_bytes = self._task.view(np.ndarray).view(np.uint8).reshape(2 * self._n, -1)
+        self._step_loop, self._oracle_loop = compiled_loop(self.family)
+        self._bind()
 
     @staticmethod
     def _saved() -> tuple[str, ...]:
@@ -497,14 +529,13 @@ class _Lifetimes:
         else:
             lanes.seed[chosen] = seeds[chosen]
             lanes.lifetime[chosen] = 0
-        if mask is not None and not self._began and not mask.all():
-            raise gymnasium.error.ResetNeeded("The first reset must cover every lane: leave reset_mask out.")
         lanes.chosen[chosen] = 1
         self._loop(self._no_actions, True)
         self._began = True
         self._last_actions = None
         if lanes.impossible.any():
             lanes.impossible[:] = 0
+            self._began = False
             raise ValueError(f"{self.family.name}: no task of split {self.split!r} was found under these settings.")
 
     def _seeds(self, seed: Any) -> np.ndarray | None:
@@ -546,6 +577,8 @@ class _Lifetimes:
                 raise ValueError(f"reset_mask must be a bool array of shape ({self._n},), received {mask!r}.")
             if not mask.any():
                 raise ValueError("reset_mask must choose at least one lifetime.")
+            if not self._began and not mask.all():
+                raise gymnasium.error.ResetNeeded("The first reset must cover every lane: leave reset_mask out.")
         entry = {key: options[key] for key in ("task", "level", "course") if options.get(key) is not None}
         if entry:
             chosen = np.ones(self._n, dtype=np.bool_) if mask is None else mask
@@ -658,11 +691,10 @@ class LifetimeVectorEnv(_Lifetimes, VectorEnv):
         self.single_action_space = self.family.action_space
         self.observation_space = batch_space(self.single_observation_space, self._n)
         self.action_space = batch_space(self.single_action_space, self._n)
-        self._dummy = np.zeros(self._n, dtype=np.bool_)
         # The loop writes straight into what is returned, save where parts are copied out or lanes stay as they are.
         self._fresh_each_step = not self._as_dict and autoreset_mode is not AutoresetMode.DISABLED
 
-    def reset(  # type: ignore[override]
+    def reset(
         self, *, seed: int | Sequence[int] | np.ndarray | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
         """Begin new lifetimes.
@@ -682,7 +714,6 @@ class LifetimeVectorEnv(_Lifetimes, VectorEnv):
         elif not self._as_dict:
             self._rows = self._fresh_rows()
         self._begin(mask, seeds)
-        self._dummy[:] = False
         return self._observations(), self._standing_info(np.ones(self._n, dtype=np.bool_))
 
     def step(self, actions: Any) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
@@ -698,6 +729,7 @@ class LifetimeVectorEnv(_Lifetimes, VectorEnv):
         if not self._began:
             self._need_reset()
         actions = self._check_actions(actions)
+        present = ~self._flags[TERMINATED]  # the others take NEXT_STEP's dummy step
         if self._fresh_each_step:
             shown, self._rows = self._rows, self._fresh_rows()
             try:
@@ -712,8 +744,7 @@ class LifetimeVectorEnv(_Lifetimes, VectorEnv):
         rewards = self._reals[: RAW_REWARD + 1].copy()
         terminated = self._flags[TERMINATED].copy()
         if self.autoreset_mode is AutoresetMode.NEXT_STEP:
-            info = self._standing_info(~self._dummy, rewards[RAW_REWARD])
-            self._dummy = terminated.copy()
+            info = self._standing_info(present, rewards[RAW_REWARD])
         else:
             info = self._standing_info(np.ones(self._n, dtype=np.bool_), rewards[RAW_REWARD])
         ended = self._flags[EPISODE_ENDED]
@@ -853,7 +884,7 @@ class LifetimeEnv(_Lifetimes, gymnasium.Env):
         """
         seeds = self._seeds(seed)
         mask = self._check_options(options)
-        super().reset(seed=None if seed is None else int(seed))
+        super().reset(seed=None if seeds is None else int(seeds[0]))
         self._begin(mask, seeds)
         self._over = False
         return self._observation(), self._standing_info()
@@ -891,7 +922,7 @@ class LifetimeEnv(_Lifetimes, gymnasium.Env):
                 info[key] = reals[row]
             for key, row in _INT_KEYS:
                 info[key] = ints[row]
-        self._last_actions = self._action
+        self._last_actions = self._action.copy()
         return self._observation(), self._reals.item(REWARD, 0), self._over, False, info
 
     def _observation(self) -> Any:

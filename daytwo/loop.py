@@ -372,7 +372,7 @@ def _build_step(draw, begin, step, observe, offered, phases, continuous, fingerp
             elif lane.episode == table.switch_after[course, stage]:
                 redraw = True
             if redraw:
-                if lane.given:
+                if lane.given and lane.event == LIFETIME_BEGINS:
                     task[i] = task[n + i]
                     lane.given = 0
                 else:

@@ -40,6 +40,12 @@ class Field:
     low: float = 0.0
     high: float = 1.0
 
+    def __post_init__(self) -> None:
+        if isinstance(self.size, bool) or not isinstance(self.size, int | np.integer) or self.size < 1:
+            raise ValueError(f"Field {self.name!r}: size must be an integer of at least 1, received {self.size!r}.")
+        if not self.low <= self.high:
+            raise ValueError(f"Field {self.name!r}: expected low <= high, received {self.low!r} and {self.high!r}.")
+
 
 class Layout(Mapping[str, slice]):
     """Where each named part of an observation row lies.
@@ -63,6 +69,8 @@ class Layout(Mapping[str, slice]):
         longest_stage: int,
     ) -> None:
         fields = tuple(fields)
+        if isinstance(show, str):
+            raise ValueError(f"show must be a sequence of names, as in ({show!r},); received {show!r}.")
         show = tuple(show)
         unknown = [name for name in show if name not in EXTRAS]
         if unknown:
@@ -70,6 +78,9 @@ class Layout(Mapping[str, slice]):
         clash = [field.name for field in fields if field.name in EXTRAS]
         if clash:
             raise ValueError(f"A family's observation field may not be called {clash[0]!r}: the extras own that name.")
+        names = [field.name for field in fields]
+        if len(set(names)) < len(names):
+            raise ValueError(f"The names of a family's observation fields must differ, received {', '.join(names)}.")
         self.family_size = sum(field.size for field in fields)
         self.fields = fields
         self.show = tuple(name for name in EXTRAS if name in show)

@@ -162,6 +162,8 @@ def beta(stream, i, a, b):
     """A float64 from Beta(``a`` > 0, ``b`` > 0)."""
     x = gamma(stream, i, a)
     y = gamma(stream, i, b)
+    if x + y == 0.0:  # both underflowed, which parameters below about 0.01 make common: the limit has two points
+        return 1.0 if uniform(stream, i) * (a + b) < a else 0.0
     return x / (x + y)
 
 
