@@ -1,4 +1,4 @@
-"""Write README's results table and its picture from a results file: `python benchmarks/readme_figures.py results.sqlite`.
+"""Write README's results table and picture: `python benchmarks/readme_figures.py results.sqlite`.
 
 The results file is what `make benchmark` leaves. The table replaces what stands between the two results marks in
 README.md; the picture is docs/adaptation_curve.png.
@@ -80,7 +80,12 @@ def picture(found: dict, path: Path) -> None:
         if stage:
             axes.axvline(where[0] + 0.5, color="#bbbbbb", linewidth=1)
         axes.text(where.mean() + 1, 1.07, result.level_names[result.levels[0, where[0]]], ha="center", fontsize=9)
-    axes.set(xlabel="episode of the lifetime", ylabel="normalised return", ylim=(-0.1, 1.18), xlim=(0.5, result.levels.shape[1] + 0.5))
+    axes.set(
+        xlabel="episode of the lifetime",
+        ylabel="normalised return",
+        ylim=(-0.1, 1.18),
+        xlim=(0.5, result.levels.shape[1] + 0.5),
+    )
     axes.set_title("DarkRoom, progressive course: does day two go better than day one?", fontsize=11)
     figure.legend(loc="lower center", ncols=4, fontsize=9, frameon=False)
     axes.spines[["top", "right"]].set_visible(False)

@@ -197,8 +197,8 @@ def make_agent(agent: Any, spec: LifetimeSpec, **options: Any) -> Agent:
     """An agent for an environment.
 
     Args:
-        agent: a registered name, ``reference`` (the family's reference learner), the folder of a checkpoint or of a training run, ``"module:Class"``, a class, or an
-            `Agent` (returned as it is).
+        agent: a registered name, ``reference`` (the family's reference learner), the folder of a checkpoint or of a
+            training run, ``"module:Class"``, a class, or an `Agent` (returned as it is).
         spec: the environment's `LifetimeSpec`.
         options: passed to the class.
 
@@ -234,5 +234,7 @@ def make_agent(agent: Any, spec: LifetimeSpec, **options: Any) -> Agent:
     if isinstance(agent, type):
         return agent(**options)
     if not (callable(getattr(agent, "begin", None)) and callable(getattr(agent, "act", None))):
-        raise ValueError(f"An agent needs the methods begin(spec, seeds) and act(observations, fresh), received {agent!r}.")
+        raise ValueError(
+            f"An agent needs the methods begin(spec, seeds) and act(observations, fresh), received {agent!r}."
+        )
     return agent

@@ -101,7 +101,9 @@ def play(
 def benchmark(
     suite: Annotated[str, typer.Argument(help="Which suite: classic (every agent that is not trained).")] = "classic",
     families: Annotated[str | None, typer.Option(help="Environment ids, separated by commas; all by default.")] = None,
-    agents: Annotated[str | None, typer.Option(help="Agent names, separated by commas; all that fit by default.")] = None,
+    agents: Annotated[
+        str | None, typer.Option(help="Agent names, separated by commas; all that fit by default.")
+    ] = None,
     courses: Annotated[str, typer.Option(help="Courses, separated by commas.")] = "progressive,single",
     lifetimes: Annotated[int, typer.Option(min=1, help="Lifetimes of each evaluation.")] = 512,
     seed: Seed = 0,
@@ -124,8 +126,8 @@ def benchmark(
     )
     outcome = run_suite(cells, store, jobs=jobs)
     console.print(
-        f"{outcome.computed} evaluations computed, {outcome.skipped} were stored already, {len(outcome.failures)} failed, "
-        f"in {outcome.seconds:.0f} s."
+        f"{outcome.computed} evaluations computed, {outcome.skipped} were stored already, "
+        f"{len(outcome.failures)} failed, in {outcome.seconds:.0f} s."
     )
     if outcome.computed + outcome.skipped:
         write(store, report)
@@ -143,13 +145,17 @@ def write(store: Path | list[Path], report: Path) -> None:
 
 @app.command()
 def evaluate(
-    agent: Annotated[str, typer.Argument(help="A name (see: daytwo list), a folder that training left, or module:Class.")],
+    agent: Annotated[
+        str, typer.Argument(help="A name (see: daytwo list), a folder that training left, or module:Class.")
+    ],
     env: Env,
     settings: Settings = None,
     lifetimes: Annotated[int, typer.Option(min=1, help="How many lifetimes.")] = 512,
     seed: Seed = 0,
     options: Annotated[str, typer.Option(help="The agent's own options, e.g. 'c=0.2'; separated by spaces.")] = "",
-    store: Annotated[Path | None, typer.Option(help="Keep the results in this file (and reuse those it holds).")] = None,
+    store: Annotated[
+        Path | None, typer.Option(help="Keep the results in this file (and reuse those it holds).")
+    ] = None,
 ) -> None:
     """Evaluate one agent with its amnesiac twin and its redrawn control, and print its metrics with 95% intervals."""
     from daytwo.evaluation import evaluate as run
@@ -159,9 +165,8 @@ def evaluate(
     chosen.setdefault("split", "test" if "test" in _splits(env, chosen) else "all")
     results = []
     for memory, task in (("kept", "fixed"), ("wiped", "fixed"), ("kept", "redrawn")):
-        given: dict[str, Any] = dict(
-            lifetimes=lifetimes, seed=seed, memory=memory, task=task, agent_options=parse_settings(options.split())
-        )
+        given: dict[str, Any] = {"lifetimes": lifetimes, "seed": seed, "memory": memory, "task": task}
+        given["agent_options"] = parse_settings(options.split())
         if store is None:
             results.append(run(agent, env, progress=True, **given, **chosen))
         else:
@@ -202,7 +207,9 @@ def train(
     env: Env,
     settings: Settings = None,
     steps: Annotated[int, typer.Option(min=1, help="Environment steps of the whole run.")] = 4_000_000,
-    num_envs: Annotated[int | None, typer.Option(min=1, help="Lifetimes side by side; chosen to suit by default.")] = None,
+    num_envs: Annotated[
+        int | None, typer.Option(min=1, help="Lifetimes side by side; chosen to suit by default.")
+    ] = None,
     seed: Seed = 0,
     out: Annotated[Path | None, typer.Option(help="Folder of the run; runs/ALGORITHM-ENV-SEED by default.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in that folder.")] = False,
@@ -273,7 +280,7 @@ def speed(
     seconds: Annotated[float, typer.Option(min=0.01, help="How long each measurement lasts, at least.")] = 1.0,
     families: Annotated[str | None, typer.Option(help="Environment ids, separated by commas; all by default.")] = None,
 ) -> None:
-    """Measure steps per second on one core of this machine, as ratios to Gymnasium's CartPole measured in the same run."""
+    """Measure steps per second on one core, as ratios to Gymnasium's CartPole, measured in the same run."""
     from daytwo.evaluation.speed import measure, tables
 
     for table in tables(measure(names_of(families), num_envs=num_envs, seconds=seconds)):
@@ -285,9 +292,11 @@ def calibrate(
     store: Annotated[
         bool, typer.Option("--store", help="Measure the standard settings anew and store them (for maintainers).")
     ] = False,
-    tasks: Annotated[int | None, typer.Option(min=2, help="Tasks to measure with; the standard number by default.")] = None,
+    tasks: Annotated[
+        int | None, typer.Option(min=2, help="Tasks to measure with; the standard number by default.")
+    ] = None,
 ) -> None:
-    """Print reference returns, measured by the code that calibrates, beside their exact values where these are known."""
+    """Print reference returns, measured by the code that calibrates, beside their exact values where known."""
     from daytwo import calibration
 
     table = Table(
@@ -315,7 +324,13 @@ def calibrate(
     console.print(table)
     console.print("+- is one standard error, over the tasks; one episode of each.")
     best = daytwo.evaluate(
-        "bayes-optimal", "daytwo/Bandit-v0", kind="informative", course="single", episodes=1, lifetimes=8192, split="all"
+        "bayes-optimal",
+        "daytwo/Bandit-v0",
+        kind="informative",
+        course="single",
+        episodes=1,
+        lifetimes=8192,
+        split="all",
     ).returns[:, 0]
     error = best.std(ddof=1) / len(best) ** 0.5
     console.print(

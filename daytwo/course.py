@@ -28,7 +28,9 @@ class Level:
 
     def __post_init__(self) -> None:
         if not _is_integer(self.horizon) or self.horizon < 1:
-            raise ValueError(f"Level {self.name!r}: horizon must be an integer of at least 1, received {self.horizon!r}.")
+            raise ValueError(
+                f"Level {self.name!r}: horizon must be an integer of at least 1, received {self.horizon!r}."
+            )
         if self.actions is not None and not any(self.actions):
             raise ValueError(f"Level {self.name!r} must offer at least one action, received {self.actions!r}.")
 

@@ -13,6 +13,8 @@ it is the same Python. The loop's arrays:
 """
 
 import functools
+import hashlib
+import inspect
 import types
 from collections.abc import Callable
 from typing import Any
@@ -37,6 +39,8 @@ NEXT_STEP, SAME_STEP, DISABLED = 0, 1, 2
 # splits: codes, and how many of 10 equal parts of the hash belong to each
 ALL, TRAIN, VALIDATION, TEST = 0, 1, 2, 3
 SPLIT_CODES = {"all": ALL, "train": TRAIN, "validation": VALIDATION, "test": TEST}
+# what the loop returns if it does not refuse an action, whose lane it returns then
+NONE_ENDED, SOME_ENDED = -1, -2
 # what a step did to a lane
 NOTHING, EPISODE_BEGINS, LIFETIME_BEGINS, FINISH, IDLE = 0, 1, 2, 3, 4
 DRAWS_BEFORE_GIVING_UP = 100_000
@@ -240,6 +244,13 @@ def write_extras(plan, table, lane, row, begins, reward):
 
 
 @register_jitable
+def offer(plan, level, mask, i):
+    """Write which actions a level offers (a family's phases may narrow it later)."""
+    for k in range(mask.shape[1]):
+        mask[i, k] = plan.masks[level, k] != 0
+
+
+@register_jitable
 def never_offered(settings, task, state, level, i, action):
     """Stands in for a family without phases (never called)."""
     return True
@@ -255,7 +266,21 @@ def _build_step(draw, begin, step, observe, offered, phases, continuous, fingerp
     """The loop over a family's functions. ``fingerprint`` is closed over only to key numba's cache."""
 
     def loop(
-        settings_row, plan_row, table, task, task_bytes, lanes, state, actions, rows, last_rows, reals, ints, flags, mask, resetting
+        settings_row,
+        plan_row,
+        table,
+        task,
+        task_bytes,
+        lanes,
+        state,
+        actions,
+        rows,
+        last_rows,
+        reals,
+        ints,
+        flags,
+        mask,
+        resetting,
     ):
         _ = fingerprint
         settings = settings_row[0]
@@ -365,7 +390,10 @@ def _build_step(draw, begin, step, observe, offered, phases, continuous, fingerp
                 open_lifetime(plan, table, lane, stream, i)
             course = lane.course
             stage = lane.order[lane.stage]
-            lane.level = table.level[course, stage]
+            level = table.level[course, stage]
+            if not continuous and (lane.event == LIFETIME_BEGINS or level != lane.level):
+                offer(plan, level, mask, i)
+            lane.level = level
             redraw = lane.event == LIFETIME_BEGINS or plan.redrawn != 0
             if lane.episode == 0:
                 redraw = redraw or table.new_task[course, stage] != 0
@@ -384,9 +412,7 @@ def _build_step(draw, begin, step, observe, offered, phases, continuous, fingerp
                     for _attempt in range(DRAWS_BEFORE_GIVING_UP):
                         draw(settings, task, stream, i)
                         found = (
-                            plan.split_bytes == 0
-                            or plan.split == ALL
-                            or split_of(plan, task_bytes[i]) == plan.split
+                            plan.split_bytes == 0 or plan.split == ALL or split_of(plan, task_bytes[i]) == plan.split
                         )
                         if found:
                             break
@@ -398,9 +424,6 @@ def _build_step(draw, begin, step, observe, offered, phases, continuous, fingerp
             lane.time = 0
             lane.total = 0.0
             open_payment(plan, lane)
-            if not continuous:
-                for k in range(count):
-                    mask[i, k] = plan.masks[lane.level, k] != 0
 
         # 4. Observe.
         for i in range(n):
@@ -421,7 +444,7 @@ def _build_step(draw, begin, step, observe, offered, phases, continuous, fingerp
             if phases:
                 for k in range(count):
                     mask[i, k] = plan.masks[lane.level, k] != 0 and offered(settings, task, state, lane.level, i, k)
-        return -1
+        return SOME_ENDED if busy else NONE_ENDED
 
     return loop
 
@@ -479,18 +502,24 @@ def _loops(draw, begin, step, observe, offered, oracle, phases, continuous, fing
     )
 
 
+@functools.cache
+def _hub_fingerprint() -> str:
+    """A hash of what the hub compiles into every loop from other files: numba's cache looks at this file alone."""
+    sources = [inspect.getsource(inspect.getmodule(function)) for function in (key_stream, next_bar)]  # type: ignore[arg-type]
+    return hashlib.sha256("\n".join(sources).encode()).hexdigest()[:16]
+
+
 def compiled_loop(family: TaskFamily) -> tuple[Any, Any]:
     """The step loop and the oracle loop of a family, each with ``.compiled`` and ``.interpreted`` forms.
 
     Loops are shared by every environment of the family in this process, and cached on disk under the fingerprint of
-    the family's source.
+    the family's source and the hub's.
     """
     functions = [_plain(family, name) for name in ("draw", "begin", "step", "observe")]
     offered = _plain(family, "offered") if family.offered is not None else never_offered
     oracle = _plain(family, "oracle") if family.oracle is not None else no_oracle
-    return _loops(
-        *functions, offered, oracle, family.offered is not None, family.continuous, family.fingerprint()
-    )
+    fingerprint = family.fingerprint() + _hub_fingerprint()
+    return _loops(*functions, offered, oracle, family.offered is not None, family.continuous, fingerprint)
 
 
 def _plain(family: TaskFamily, name: str) -> Callable[..., Any]:

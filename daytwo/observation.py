@@ -140,7 +140,7 @@ class Layout(Mapping[str, slice]):
         return {name: rows[..., part].copy() for name, part in self.items()}
 
     def wipe(self, rows: np.ndarray, where: np.ndarray) -> np.ndarray:
-        """Return a copy of ``rows[N, size]`` without the past in the rows ``where`` (bool[N]): the amnesiac twin's view."""
+        """A copy of ``rows[N, size]`` without the past in the rows ``where`` (bool[N]): what the amnesiac twin sees."""
         rows = rows.copy()
         for name in WIPED_EXTRAS:
             if name in self._slices:

@@ -76,7 +76,9 @@ def family_class(env_id: str) -> type[TaskFamily]:
         if ":" in name and "/" not in name:
             found = name
         else:
-            raise ValueError(f"Unknown environment {env_id!r}: expected one of {', '.join(_families)}, or module:Class.")
+            raise ValueError(
+                f"Unknown environment {env_id!r}: expected one of {', '.join(_families)}, or module:Class."
+            )
     loaded = load(found) if isinstance(found, str) else found
     if not (isinstance(loaded, type) and issubclass(loaded, TaskFamily)):
         raise ValueError(f"{found!r} is no TaskFamily subclass.")
@@ -107,8 +109,8 @@ def make_family(family: Any, **settings: Any) -> TaskFamily:
         for name in settings:
             if name not in allowed:
                 raise ValueError(
-                    f"Unknown setting {name!r} for {family.name}: it takes {', '.join(allowed) or 'no settings'}, and every "
-                    "environment takes course, level, episodes, mastery, reward, rate, dense, split, observation, show, "
-                    "privileged."
+                    f"Unknown setting {name!r} for {family.name}: it takes {', '.join(allowed) or 'no settings'}, "
+                    "and every environment takes course, level, episodes, mastery, reward, rate, dense, split, "
+                    "observation, show, privileged."
                 )
     return family(**settings)

@@ -187,7 +187,7 @@ def lifetime_seeds(seed: int, start: int, stop: int) -> np.ndarray:
     """
     with np.errstate(over="ignore"):
         base = hash_words(np.uint64(seed & MASK_64), EVALUATION)
-        return np.array([hash_words(base, np.uint64(n)) for n in range(start, stop)], dtype=np.uint64)
+        return hash_words(base, np.arange(start, stop, dtype=np.uint64))
 
 
 def agent_streams(seeds: np.ndarray) -> np.ndarray:
@@ -201,6 +201,6 @@ def agent_streams(seeds: np.ndarray) -> np.ndarray:
     """
     streams = np.empty((len(seeds), 4), dtype=np.uint64)
     with np.errstate(over="ignore"):
-        for i, seed in enumerate(seeds):
-            key_stream(streams, i, np.uint64(seed), _U0, AGENT, _U0)
+        # `key_stream` for all rows at once: its words are whole arrays here.
+        key_stream(streams.T[None], 0, np.asarray(seeds, dtype=np.uint64), _U0, AGENT, _U0)
     return streams

@@ -149,9 +149,7 @@ class Bandit(TaskFamily):
             # Room for at least the standard number of arms, so that smaller ones share the compiled loop.
             task=[("p", "f8", (max(arms, 10),))],
             state=[("pulls", "i8")],
-            levels=[
-                Level(f"{size} arms", pulls, actions=tuple(arm < size for arm in range(arms))) for size in sizes
-            ],
+            levels=[Level(f"{size} arms", pulls, actions=tuple(arm < size for arm in range(arms))) for size in sizes],
             actions=spaces.Discrete(arms),
             reward_range=(-20.0, 20.0) if kind == "gaussian" else (0.0, 5.0) if informative else (0.0, 1.0),
             distinct_tasks=10 if informative else 2 if kind in _DEPENDENT else None,
@@ -198,7 +196,9 @@ class Bandit(TaskFamily):
 
         size = sum(self.levels[scene.level].actions or ())
         canvas = Canvas(480, 260)
-        canvas.text(12, 8, f"Bandit: {size} arms, pull {scene.time} of {self.keywords['pulls']}, return {scene.total:g}")
+        canvas.text(
+            12, 8, f"Bandit: {size} arms, pull {scene.time} of {self.keywords['pulls']}, return {scene.total:g}"
+        )
         width = 456 // size
         top = float(max(self.reward_range[1], 1.0)) if self.keywords["kind"] != "gaussian" else 1.0
         for arm in range(size):

@@ -17,7 +17,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 
 from daytwo import kernels
-from daytwo.agent import Agent, LifetimeSpec, make_agent
+from daytwo.agent import Agent, LifetimeSpec, find_checkpoint, make_agent
 from daytwo.course import Course
 from daytwo.family import SPLITS
 from daytwo.lifetime import LifetimeVectorEnv
@@ -313,7 +313,8 @@ def evaluate(
         env = make_env(batch, False)
         spec, references = env.lifetime_spec, env.reference_returns
         made = make_agent(agent, spec, **options)
-        name = agent if isinstance(agent, str) else agent_name(made)
+        named = isinstance(agent, str) and find_checkpoint(agent) is None
+        name = agent if named else agent_name(made)  # a checkpoint's path says nothing elsewhere
         privileged = bool(getattr(made, "privileged", False))
         if privileged:
             env.close()

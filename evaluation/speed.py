@@ -17,7 +17,7 @@ from daytwo.registration import env_ids
 from daytwo.streams import agent_streams, lifetime_seeds
 
 TURN_SECONDS = 0.02
-PREPARED_ACTIONS = 64
+PREPARED_ACTIONS = 16
 
 
 @dataclass(frozen=True)
