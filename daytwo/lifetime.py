@@ -515,7 +515,7 @@ class _Lifetimes:
         return rows
 
     def _loop(self, actions: np.ndarray, resetting: bool) -> bool:
-        """Run the loop once; returns whether some inner episode may have ended."""
+        """Run the loop once; returns whether some inner episode ended."""
         before, after = self._arguments
         bad = self._run(*before, actions, self._rows, *after, resetting)
         if bad >= 0:
@@ -754,11 +754,11 @@ class LifetimeVectorEnv(_Lifetimes, VectorEnv):
         else:
             busy = self._loop(actions, False)
         self._last_actions = actions
-        rewards = self._reals[: RAW_REWARD + 1].copy()
+        reals = self._reals.copy() if busy else self._reals[: RAW_REWARD + 1].copy()
         terminated = self._flags[TERMINATED].copy()
-        info = self._standing_info(present, rewards[RAW_REWARD])
-        if busy and self._flags[EPISODE_ENDED].any():
-            ended, reals, ints = self._flags[EPISODE_ENDED].copy(), self._reals.copy(), self._ints.copy()
+        info = self._standing_info(present, reals[RAW_REWARD])
+        if busy:
+            ended, ints = self._flags[EPISODE_ENDED].copy(), self._ints.copy()
             for key, row in _REAL_KEYS:
                 info[key] = reals[row]
                 info["_" + key] = ended
@@ -767,7 +767,7 @@ class LifetimeVectorEnv(_Lifetimes, VectorEnv):
                 info["_" + key] = ended
             if self.autoreset_mode is AutoresetMode.SAME_STEP and terminated.any():
                 self._add_final(info, terminated, reals, ints)
-        return self._observations(), rewards[REWARD], terminated, self._nowhere.copy(), info
+        return self._observations(), reals[REWARD], terminated, self._nowhere.copy(), info
 
     def _check_actions(self, actions: Any) -> np.ndarray:
         array = np.asarray(actions)
@@ -926,13 +926,12 @@ class LifetimeEnv(_Lifetimes, gymnasium.Env):
         busy = self._loop(self._action, False)
         info = self._standing_info()
         if busy:
-            ended, self._over = self._flags[:, 0].tolist()
-            if ended:
-                reals, ints = self._reals[:, 0].tolist(), self._ints[:, 0].tolist()
-                for key, row in _REAL_KEYS:
-                    info[key] = reals[row]
-                for key, row in _INT_KEYS:
-                    info[key] = ints[row]
+            self._over = self._flags.item(TERMINATED, 0)
+            reals, ints = self._reals[:, 0].tolist(), self._ints[:, 0].tolist()
+            for key, row in _REAL_KEYS:
+                info[key] = reals[row]
+            for key, row in _INT_KEYS:
+                info[key] = ints[row]
         # The array of the last action stays as it is while the other takes the next one, which may be refused.
         self._last_actions, self._action, self._spare_action = self._action, self._spare_action, self._action
         return self._observation(), self._reals.item(REWARD, 0), self._over, False, info

@@ -305,6 +305,7 @@ def _build_step(draw, begin, step, observe, offered, phases, continuous, fingerp
         # 2. Step every lane and keep the books.
         busy = False
         idle = False
+        some_ended = False
         for i in range(n):
             lane = lanes[i]
             if lane.event != NOTHING and flags[EPISODE_ENDED, i]:
@@ -348,6 +349,7 @@ def _build_step(draw, begin, step, observe, offered, phases, continuous, fingerp
             reals[REWARD, i] = pay
             if ended:
                 busy = True
+                some_ended = True
                 if close_episode(plan, table, lane, reals, ints, flags, i, lane.level):
                     lane.event = FINISH
                     lane.finished = 1
@@ -444,7 +446,7 @@ def _build_step(draw, begin, step, observe, offered, phases, continuous, fingerp
             if phases:
                 for k in range(count):
                     mask[i, k] = plan.masks[lane.level, k] != 0 and offered(settings, task, state, lane.level, i, k)
-        return SOME_ENDED if busy else NONE_ENDED
+        return SOME_ENDED if some_ended else NONE_ENDED
 
     return loop
 
