@@ -105,7 +105,7 @@ def benchmark(
         str | None, typer.Option(help="Agent names, separated by commas; all that fit by default.")
     ] = None,
     courses: Annotated[str, typer.Option(help="Courses, separated by commas.")] = "progressive,single",
-    lifetimes: Annotated[int, typer.Option(min=1, help="Lifetimes of each evaluation.")] = 512,
+    lifetimes: Annotated[int, typer.Option(min=1, help="Lifetimes of each evaluation.")] = 1024,
     seed: Seed = 0,
     jobs: Annotated[int | None, typer.Option(min=1, help="Processes; as many as there are cores by default.")] = None,
     store: Annotated[Path, typer.Option(help="The results file. What it holds already is not computed again.")] = Path(
@@ -367,7 +367,7 @@ def main() -> None:
     sys.path.insert(0, "")  # so that module:Class finds modules in the current folder
     try:
         app()
-    except (ValueError, ImportError, FileNotFoundError, PermissionError) as error:
+    except (ValueError, ImportError, OSError) as error:
         Console(stderr=True).print(f"daytwo: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         raise SystemExit(2) from error
     except KeyboardInterrupt:

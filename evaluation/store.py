@@ -51,7 +51,7 @@ CREATE TABLE cells (
 """
 
 
-class StoreError(RuntimeError):
+class StoreError(OSError):
     """A results file cannot be used; the message says what was found and what to do."""
 
 

@@ -1,0 +1,144 @@
+"""The ``daytwo`` command does what its help says, and mistakes end in one line and status 2."""
+
+import pytest
+
+from daytwo import command_line
+from daytwo.command_line import parse_settings
+from daytwo.viewing import play
+
+COMMANDS = ("list", "play", "benchmark", "evaluate", "train", "report", "render", "speed", "calibrate", "tune")
+BANDIT = ("daytwo/Bandit-v0", "arms=2", "pulls=10", "course=single", "episodes=2")
+
+
+def run(monkeypatch, capsys, *words):
+    """Run the command in this process; returns (status, standard output, standard error)."""
+    monkeypatch.setattr("sys.argv", ["daytwo", *words])
+    monkeypatch.setenv("COLUMNS", "200")
+    status = 0
+    try:
+        command_line.main()
+    except SystemExit as stopped:
+        status = stopped.code or 0
+    out, err = capsys.readouterr()
+    return status, out, err
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(monkeypatch, capsys, command):
+    status, out, _ = run(monkeypatch, capsys, command, "--help")
+    assert status == 0
+    assert "Usage" in out
+    assert len(out) > 200
+
+
+def test_list_shows_every_environment_and_agent(monkeypatch, capsys):
+    import daytwo
+
+    status, out, _ = run(monkeypatch, capsys, "list")
+    assert status == 0
+    assert all(env_id in out for env_id in daytwo.env_ids())
+    assert all(name in out.replace("\n", " ") for name in daytwo.agent_names())
+
+
+def test_settings_are_python_values_or_text():
+    assert parse_settings(["arms=5", "rate=0.5", "course=single", "dense=False", "show=('time','level')"]) == {
+        "arms": 5,
+        "rate": 0.5,
+        "course": "single",
+        "dense": False,
+        "show": ("time", "level"),
+    }
+
+
+@pytest.mark.parametrize("words", [["arms"], ["=5"], ["a b=3"], ["arms=5", "arms=6"]])
+def test_malformed_settings_are_refused(words):
+    with pytest.raises(ValueError, match=r"NAME=VALUE|given twice"):
+        parse_settings(words)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("evaluate", "ucb1", "daytwo/Nowhere-v0"), "Unknown environment 'daytwo/Nowhere-v0'"),
+        (("evaluate", "nobody", *BANDIT), "Unknown agent 'nobody'"),
+        (("evaluate", "ucb1", "daytwo/Bandit-v0", "legs=4"), "Unknown setting 'legs'"),
+        (("evaluate", "psrl", *BANDIT), "not meant for"),
+        (("benchmark", "nonsense"), "Unknown suite 'nonsense'"),
+        (("play", "daytwo/Bandit-v0", "course=sideways"), "Unknown course 'sideways'"),
+        (("report", "there/is/no.sqlite"), "no.sqlite"),
+        (("train", "alchemy", *BANDIT), "algorithm must be one of"),
+    ],
+)
+def test_mistakes_end_in_one_line(monkeypatch, capsys, tmp_path, words, expected):
+    monkeypatch.chdir(tmp_path)
+    status, _, err = run(monkeypatch, capsys, *words)
+    assert status == 2
+    assert expected in err
+    assert "Traceback" not in err
+
+
+def test_evaluate_prints_scores_with_the_twin(monkeypatch, capsys):
+    status, out, _ = run(monkeypatch, capsys, "evaluate", "gittins", *BANDIT, "--lifetimes", "32")
+    assert status == 0
+    for word in ("area", "twin", "learning", "redrawn", "raw returns by episode, kept"):
+        assert word in out
+
+
+def test_a_benchmark_resumes_and_reports(monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    words = ("benchmark", "--families", "daytwo/Bandit-v0", "--agents", "random,greedy", "--courses", "single")
+    words += ("--lifetimes", "8", "--jobs", "1")
+    status, out, _ = run(monkeypatch, capsys, *words)
+    assert status == 0
+    assert "6 evaluations computed, 0 were stored already, 0 failed" in out
+    status, out, _ = run(monkeypatch, capsys, *words)
+    assert status == 0
+    assert "0 evaluations computed, 6 were stored already, 0 failed" in out
+    assert (tmp_path / "report.html").stat().st_size > 10_000
+    status, out, _ = run(monkeypatch, capsys, "report", "results.sqlite", "--out", "again.html")
+    assert status == 0
+    assert (tmp_path / "again.html").exists()
+
+
+def test_playing_reads_actions_and_shows_the_curve():
+    lines = iter(["?", "sideways", "arm 1", *["0"] * 11])
+    said: list[str] = []
+    curve = play(
+        "daytwo/Bandit-v0",
+        ask=lambda prompt: next(lines),
+        say=said.append,
+        settings={"arms": 2, "pulls": 6, "course": "single", "episodes": 2},
+    )
+    text = "\n".join(said)
+    assert len(curve) == 2
+    assert "Expected one of" in text
+    assert "Your adaptation curve" in text
+    assert "improvement" in text
+
+
+def test_playing_hides_the_task_and_can_be_left():
+    said: list[str] = []
+    answers = iter(["stay"])
+
+    def ask(prompt):
+        try:
+            return next(answers)
+        except StopIteration:
+            raise EOFError from None
+
+    curve = play("daytwo/DarkRoom-v0", ask=ask, say=said.append, settings={"course": "single", "level": 1})
+    assert curve == []
+    assert said[-1] == "You left."
+    assert "goal" not in "\n".join(said[-3:])
+
+
+def test_render_writes_a_gif(monkeypatch, capsys, tmp_path):
+    from PIL import Image
+
+    out = tmp_path / "x.gif"
+    status, _, _ = run(
+        monkeypatch, capsys, "render", "daytwo/DarkRoom-v0", "--agent", "oracle", "--out", str(out), "--frames", "5"
+    )
+    assert status == 0
+    with Image.open(out) as picture:
+        assert picture.n_frames == 5
