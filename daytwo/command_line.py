@@ -65,7 +65,10 @@ def list_() -> None:
     """Show every environment: its levels, what it tests, and its reference returns."""
     from daytwo.calibration import reference_returns
 
-    table = Table("environment", "level", "steps", "actions", "random", "oracle", "tests", title="DayTwo environments")
+    table = Table(title="DayTwo environments")
+    table.add_column("environment", no_wrap=True)
+    for heading in ("level", "steps", "actions", "random", "oracle", "tests"):
+        table.add_column(heading)
     for env_id in daytwo.env_ids():
         family = make_family(env_id)
         reference = reference_returns(family)

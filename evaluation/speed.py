@@ -135,12 +135,12 @@ def measure(families: Sequence[str] | None = None, *, num_envs: int = 1024, seco
 
 def tables(measured: Sequence[Speed]) -> list[Any]:
     """The measurements as tables for the terminal."""
-    from rich.table import Table
+    from rich.table import Column, Table
 
     found = {(one.name, one.part): one for one in measured}
     peer, peer_single = found["CartPole", "vector"], found["CartPole", "single"]
     vector = Table(
-        "environment",
+        Column("environment", no_wrap=True),
         "million steps/s",
         "ns/step",
         "of CartPoleVectorEnv",
