@@ -28,6 +28,7 @@ from daytwo.evaluation.scoring import (
     Scores,
     StageScores,
     adaptation_curve,
+    area,
     bootstrap_weights,
     score,
     split_stages,
@@ -246,13 +247,29 @@ def compute(groups: Sequence[Group]) -> dict[str, Any]:
     """
     styles: dict[str, int] = {}
     entries = [entry for group in groups for entry in group.entries]
+    for group in groups:
+        lucks = {
+            (entry.result.seed, len(entry.result.normalized), entry.result.split): (
+                area(entry.redrawn.normalized) - area(entry.twin.normalized)
+            )
+            for entry in group.entries
+            if entry.result.agent == "random" and entry.twin is not None and entry.redrawn is not None
+        }
+        for entry in group.entries:
+            same = (entry.result.seed, len(entry.result.normalized), entry.result.split)
+            luck = None if entry.result.agent == "random" else lucks.get(same)
+            entry.scores = score(entry.result, entry.twin, entry.redrawn, luck=luck)
     for entry in entries:
-        entry.scores = score(entry.result, entry.twin, entry.redrawn)
         entry.twin_curves = _curves(entry.twin)
         entry.redrawn_curves = _curves(entry.redrawn)
         if entry.label not in ("random", "oracle"):
             entry.style = styles.setdefault(entry.label, len(styles))
-    judged = [entry for entry in entries if entry.scores is not None and entry.scores.redrawn is not None]
+    # The random policy cannot remember: its row shows the luck of the redrawn tasks, which the others' are cleared of.
+    judged = [
+        entry
+        for entry in entries
+        if entry.scores is not None and entry.scores.redrawn is not None and entry.result.agent != "random"
+    ]
     tail = (1.0 - CONFIDENCE) / 2.0
     for entry in judged:
         control = entry.scores.redrawn  # type: ignore[union-attr]

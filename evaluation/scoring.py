@@ -379,7 +379,7 @@ class Control:
 
     Attributes:
         area: mean g of the agent under the control.
-        excess: that minus the amnesiac twin's area.
+        excess: that minus the amnesiac twin's area (and minus the luck of the redrawn tasks, where it is known).
         exceeds: the interval of the excess lies above zero: the environment leaks, or the agent has learnt
             structure that all of the family's tasks share, and should say so.
         chance: one-sided probability of an excess as large if there were none (normal approximation), for
@@ -517,6 +517,7 @@ def score(
     best_memoryless: float | Mapping[int, float] | Sequence[float] = 0.0,
     *,
     fresh: "Mapping[int, Result] | None" = None,
+    luck: np.ndarray | None = None,
     thresholds: Sequence[float] = THRESHOLDS,
     resamples: int = RESAMPLES,
     seed: int = 0,
@@ -532,6 +533,9 @@ def score(
         fresh: for `forward_transfer`: level -> result of the same agent with ``course="single", level=level``.
             Levels that are missing are read off the twin, whose first episode of a stage is one of an agent that
             begins its life there.
+        luck: ``float64[lifetimes]``, what the random policy gains in each lifetime under the redrawn control: the
+            redrawn tasks are others, and where they happen to pay more they do so for every agent. It is taken off
+            the control's excess. Of the same seed and number of lifetimes.
         thresholds: for `episodes_to`.
         resamples: bootstrap resamples.
         seed: of the bootstrap; equal arguments give equal numbers.
@@ -630,7 +634,10 @@ def score(
             notes.append("no redrawn control: evaluate(..., task='redrawn')")
         else:
             redrawn_areas = area(redrawn.normalized)
-            excess = difference(redrawn_areas, twin_areas, weights_of(redrawn), twin_weights)
+            if luck is not None and np.shape(luck) != redrawn_areas.shape:
+                raise ValueError(f"luck must have shape {redrawn_areas.shape}, received {np.shape(luck)}.")
+            deserved = redrawn_areas if luck is None else redrawn_areas - luck
+            excess = difference(deserved, twin_areas, weights_of(redrawn), twin_weights)
             control = Control(
                 area=estimate(redrawn_areas, weights_of(redrawn)),
                 excess=excess,

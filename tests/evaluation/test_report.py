@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from daytwo.evaluation.report import write_report
-from daytwo.evaluation.scoring import score
+from daytwo.evaluation.scoring import area, score
 from daytwo.evaluation.store import Store, StoreError
 from tests.evaluation.synthetic import make_cell, make_result
 
@@ -132,7 +132,7 @@ def test_flags(written):
     _, text, _, _, document, _ = written
     flags = {one["agent"]: one["redrawn_flag"] for one in document["groups"][0]["agents"]}
     assert flags["leaky"] == "exceeds" and flags["learner"] in ("", "above") and flags["sandbagger"] == ""
-    assert document["redrawn_controls"]["controls"] == 5 and document["redrawn_controls"]["exceeding"] == 1
+    assert document["redrawn_controls"]["controls"] == 4 and document["redrawn_controls"]["exceeding"] == 1
     deficits = {one["agent"]: one["scores"]["deficit_flagged"] for one in document["groups"][0]["agents"]}
     assert [agent for agent, flagged in deficits.items() if flagged] == ["sandbagger"]
     assert re.search(r'class="flag bad">−0\.5', text)
@@ -160,6 +160,8 @@ def test_page_csv_and_json_hold_the_same_numbers(written):
         by_name["learner", "kept", "fixed"],
         by_name["learner", "wiped", "fixed"],
         by_name["learner", "kept", "redrawn"],
+        luck=area(by_name["random", "kept", "redrawn"].normalized)
+        - area(by_name["random", "wiped", "fixed"].normalized),
     )
     (agent,) = (one for one in document["groups"][0]["agents"] if one["agent"] == "learner")
     assert agent["scores"] == json.loads(json.dumps(expected.to_dict()))

@@ -254,3 +254,18 @@ def test_scores_are_deterministic_and_fit_strict_json():
     plain = json.loads(first)
     assert plain["stages"][0]["episodes_to"]["0.9"]["value"] == "never"
     assert len(plain["stages"][0]["curve"]) == 3
+
+
+def test_luck_of_the_redrawn_tasks_is_taken_off_the_control():
+    rng = np.random.default_rng(0)
+    base = rng.normal(0.3, 0.1, (400, 5))
+    shift = rng.normal(0.2, 0.05, 400)
+    kept, wiped = make_result(base + 0.3), make_result(base, memory="wiped")
+    redrawn = make_result(base + shift[:, None] + rng.normal(0, 0.02, base.shape), task="redrawn")
+    assert score(kept, wiped, redrawn).redrawn.exceeds
+    cleared = score(kept, wiped, redrawn, luck=shift).redrawn
+    assert cleared.excess.low <= 0.0 <= cleared.excess.high
+    assert not score(kept, wiped, redrawn, luck=shift + 0.1).redrawn.exceeds
+    assert score(kept, wiped, redrawn, luck=shift - 0.1).redrawn.exceeds
+    with pytest.raises(ValueError, match="luck must have shape"):
+        score(kept, wiped, redrawn, luck=shift[:3])
