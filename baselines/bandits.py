@@ -24,7 +24,8 @@ from daytwo.agent import LifetimeSpec
 from daytwo.baselines.gittins import TABLE_SIZES, approximate_index, index_table
 from daytwo.baselines.tuning import resolve_options
 from daytwo.kernels import kernel
-from daytwo.streams import agent_streams, beta, integer, normal, uniform
+from daytwo.random_policy import offered_action
+from daytwo.streams import agent_streams, beta, normal, uniform
 
 BERNOULLI_KINDS = ("bernoulli", "dependent-uniform", "dependent-easy", "dependent-medium", "dependent-hard")
 NOISE = 0.3  # standard deviation of a Gaussian arm's reward
@@ -122,16 +123,7 @@ def _epsilon_greedy(observations, fresh, offered, at_action, at_reward, sums, pu
         remember(observations, fresh, at_action, at_reward, sums, pulls, i)
         actions[i] = highest_mean(offered, sums, pulls, i)
         if epsilon > 0.0 and uniform(streams, i) < epsilon:
-            count = 0
-            for k in range(pulls.shape[1]):
-                count += offered[i, k]
-            chosen = integer(streams, i, count)
-            for k in range(pulls.shape[1]):
-                if offered[i, k]:
-                    if chosen == 0:
-                        actions[i] = k
-                        break
-                    chosen -= 1
+            actions[i] = offered_action(offered, streams, i)
 
 
 @kernel

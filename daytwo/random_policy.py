@@ -1,25 +1,32 @@
 """The random policy: the zero of every normalised return, so it stands in the hub and not among the agents."""
 
 import numpy as np
+from numba.extending import register_jitable
 
 from daytwo.kernels import kernel
 from daytwo.streams import integer, uniform
 
 
+@register_jitable
+def offered_action(mask, streams, i):
+    """One of the actions that row ``i`` of ``mask`` offers, all equally likely (0 where it offers none)."""
+    offered = 0
+    for k in range(mask.shape[1]):
+        if mask[i, k]:
+            offered += 1
+    chosen = integer(streams, i, offered) if offered > 0 else 0
+    for k in range(mask.shape[1]):
+        if mask[i, k]:
+            if chosen == 0:
+                return k
+            chosen -= 1
+    return 0
+
+
 @kernel
 def _choose(mask, streams, out):
     for i in range(len(out)):
-        offered = 0
-        for k in range(mask.shape[1]):
-            if mask[i, k]:
-                offered += 1
-        chosen = integer(streams, i, offered) if offered > 0 else 0
-        for k in range(mask.shape[1]):
-            if mask[i, k]:
-                if chosen == 0:
-                    out[i] = k
-                    break
-                chosen -= 1
+        out[i] = offered_action(mask, streams, i)
 
 
 @kernel
