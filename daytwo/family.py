@@ -12,6 +12,7 @@ and optionally
 
     oracle(settings, task, state, level, i)                      -> the action of a policy that knows the hidden task
     offered(settings, task, state, level, i, action)             -> whether the action is offered in this phase
+    diagnose(settings, task, state, level, i, out)               write the diagnostics of the episode that just ended
 
 ``settings`` is one read-only record; ``task`` and ``state`` are record arrays, read as ``task.field[i]`` or
 ``task.field[i, k]``; ``stream`` is drawn from with `daytwo.streams`. ``out`` arrives zeroed. ``action`` is an int, or
@@ -35,6 +36,21 @@ from daytwo.observation import Field, Layout
 
 SPLITS = ("train", "validation", "test", "all")
 FEWEST_TASKS_TO_SPLIT = 30
+# What `info` holds for every family.
+INFO_KEYS = (
+    "raw_reward",
+    "action_mask",
+    "task",
+    "episode_return",
+    "episode_normalized_return",
+    "improvement",
+    "bar",
+    "level",
+    "stage",
+    "episode_index",
+    "final_obs",
+    "final_info",
+)
 TAGS = (
     "exploration",
     "memory",
@@ -115,7 +131,8 @@ class TaskFamily:
     """Base class of all families; subclass it in one file and see ``docs/adding_a_family.md``.
 
     Class attributes to set: ``name`` (ids are ``daytwo/<name>-v<version>``), ``version``, ``tags``, ``episodes`` (per
-    stage, by default), ``reference`` (name or class of the reference learner), ``split_fields`` (integer task fields
+    stage, by default), ``reference`` (name or class of the reference learner), ``reactive`` (name or class of the best
+    hand-made agent without a memory: a rung of the ladder), ``split_fields`` (integer task fields
     whose hash decides the split; leave empty for continuous tasks, which split by random key), ``visible_at_start``
     (task fields that a lifetime's first observation rightly shows), ``show`` (extras in the observation by default),
     and the functions of this module's docstring as ``staticmethod``.
@@ -126,6 +143,7 @@ class TaskFamily:
     tags: ClassVar[tuple[str, ...]] = ()
     episodes: int = 10
     reference: Any = None
+    reactive: Any = None
     split_fields: tuple[str, ...] = ()
     visible_at_start: tuple[str, ...] = ()
     show: tuple[str, ...] = ("previous_action", "previous_reward", "episode_start", "time", "level")
@@ -136,6 +154,7 @@ class TaskFamily:
     observe: Callable[..., Any]
     oracle: Callable[..., Any] | None = None
     offered: Callable[..., Any] | None = None
+    diagnose: Callable[..., Any] | None = None
 
     def __init__(
         self,
@@ -151,6 +170,7 @@ class TaskFamily:
         distinct_tasks: int | None = None,
         reference_returns: Any = None,
         action_names: Sequence[str] | None = None,
+        diagnostics: Sequence[Field] = (),
     ) -> None:
         """Declare the family under these settings.
 
@@ -167,6 +187,9 @@ class TaskFamily:
                 than 30 the family offers ``split="all"`` only.
             reference_returns: `daytwo.calibration.ReferenceReturns` where they cannot be measured (no oracle).
             action_names: words for the discrete actions.
+            diagnostics: what `diagnose` writes at an episode's end, in order: numbers that show how an agent went
+                about it (never what it sees), in ``info`` and in results under these names. NaN where one does not
+                apply.
         """
         if not self.name:
             raise ValueError(f"{type(self).__name__} must set the class attribute `name`.")
@@ -201,6 +224,18 @@ class TaskFamily:
         self.distinct_tasks = distinct_tasks
         self.reference_returns = reference_returns
         self.action_names = tuple(action_names) if action_names is not None else None
+        self.diagnostics = tuple(diagnostics)
+        if bool(self.diagnostics) != (self.diagnose is not None):
+            raise ValueError(
+                f"{self.name}: diagnostics and `diagnose = staticmethod(...)` go together; received "
+                f"{'diagnostics' if self.diagnostics else 'diagnose'} alone."
+            )
+        taken = [field.name for field in self.diagnostics if field.name in INFO_KEYS]
+        if taken or len({field.name for field in self.diagnostics}) < len(self.diagnostics):
+            raise ValueError(
+                f"{self.name}: the names of diagnostics must differ from each other and from {', '.join(INFO_KEYS)}; "
+                f"received {', '.join(field.name for field in self.diagnostics)}."
+            )
         for attribute in ("split_fields", "visible_at_start"):
             missing = [name for name in getattr(self, attribute) if name not in (self.task_dtype.names or ())]
             if missing:
@@ -271,7 +306,7 @@ class TaskFamily:
     def fingerprint(self) -> str:
         """A hash of the source that defines the family, so that no stale compiled code or calibration is used."""
         sources = []
-        for function in (self.draw, self.begin, self.step, self.observe, self.oracle, self.offered):
+        for function in (self.draw, self.begin, self.step, self.observe, self.oracle, self.offered, self.diagnose):
             if function is None:
                 continue
             module = sys.modules.get(function.__module__)

@@ -27,6 +27,7 @@ from daytwo.family import SPLITS, Scene, TaskFamily
 from daytwo.improvement import ImprovementRule
 from daytwo.loop import (
     BAR,
+    DIAGNOSTICS,
     DISABLED,
     EPISODE_ENDED,
     EPISODE_INDEX,
@@ -181,7 +182,13 @@ class _Lifetimes:
         self._last_rows = np.zeros((n if mode == SAME_STEP else 0, self.layout.size), dtype=np.float32)
         self._pool: list[np.ndarray] = []
         self._pooled = False  # whether the present rows are of the pool
-        self._reals = np.zeros((6, n), dtype=np.float64)
+        # Where each diagnostic of the family lies in the rows of `_reals`.
+        self._diagnostics: list[tuple[str, Any]] = []
+        at = DIAGNOSTICS
+        for field in family.diagnostics:
+            self._diagnostics.append((field.name, at if field.size == 1 else slice(at, at + field.size)))
+            at += field.size
+        self._reals = np.zeros((at, n), dtype=np.float64)
         self._ints = np.zeros((3, n), dtype=np.int64)
         self._flags = np.zeros((2, n), dtype=np.bool_)
         self._mask = np.zeros((n, family.actions), dtype=np.bool_)
@@ -607,7 +614,8 @@ class LifetimeVectorEnv(_Lifetimes, VectorEnv):
     (``truncated`` is always false). ``info`` always holds ``raw_reward`` (``float64[N]``) and, for discrete actions,
     ``action_mask`` (``bool[N, actions]``); on steps on which inner episodes ended also ``episode_return``,
     ``episode_normalized_return``, ``improvement``, ``bar``, ``level``, ``stage``, ``episode_index``, each with its mask
-    ``_key``, describing the episodes that just finished.
+    ``_key``, describing the episodes that just finished, and the family's diagnostics of them (``float64[N]``, or
+    ``float64[N, size]``).
     """
 
     metadata: dict[str, Any] = {
@@ -765,6 +773,9 @@ class LifetimeVectorEnv(_Lifetimes, VectorEnv):
             for key, row in _INT_KEYS:
                 info[key] = ints[row]
                 info["_" + key] = ended
+            for key, row in self._diagnostics:
+                info[key] = reals[row].T
+                info["_" + key] = ended
             if self.autoreset_mode is AutoresetMode.SAME_STEP and terminated.any():
                 self._add_final(info, terminated, reals, ints)
         return self._observations(), reals[REWARD], terminated, self._nowhere.copy(), info
@@ -814,6 +825,10 @@ class LifetimeVectorEnv(_Lifetimes, VectorEnv):
             for key, row in keys:
                 kept[key] = np.where(terminated, rows[row], 0)
                 kept["_" + key] = terminated.copy()
+        for key, row in self._diagnostics:
+            values = reals[row].T
+            kept[key] = np.where(terminated if values.ndim == 1 else terminated[:, None], values, 0.0)
+            kept["_" + key] = terminated.copy()
         info["final_info"], info["_final_info"] = kept, terminated.copy()
 
     def render(self) -> tuple[Any, ...] | None:
@@ -830,7 +845,7 @@ class LifetimeEnv(_Lifetimes, gymnasium.Env):
 
     ``info`` holds ``raw_reward`` and, for discrete actions, ``action_mask``; on steps on which an inner episode ended
     also ``episode_return``, ``episode_normalized_return``, ``improvement``, ``bar``, ``level``, ``stage`` and
-    ``episode_index`` of that episode.
+    ``episode_index`` of that episode, and the family's diagnostics of it.
     """
 
     metadata: ClassVar[dict[str, Any]] = {"render_modes": ["ansi", "rgb_array"], "render_fps": 8}  # type: ignore[misc]
@@ -932,6 +947,8 @@ class LifetimeEnv(_Lifetimes, gymnasium.Env):
                 info[key] = reals[row]
             for key, row in _INT_KEYS:
                 info[key] = ints[row]
+            for key, row in self._diagnostics:
+                info[key] = reals[row] if isinstance(row, int) else np.array(reals[row])
         # The array of the last action stays as it is while the other takes the next one, which may be refused.
         self._last_actions, self._action, self._spare_action = self._action, self._spare_action, self._action
         return self._observation(), self._reals.item(REWARD, 0), self._over, False, info

@@ -8,7 +8,8 @@ it is the same Python. The loop's arrays:
     task       [2N]: the hidden tasks, then the tasks handed over for each lane's next lifetime
     state      [N]: the family's state inside the episode    rows    float32[N, size]: the observations
     last_rows  float32[N, size]: the last observations of lifetimes that another follows at once (SAME_STEP)
-    reals      float64[6, N], ints int64[3, N], flags bool[2, N]: what step and info return, by the row indices below
+    reals      float64[6 + D, N], ints int64[3, N], flags bool[2, N]: what step and info return, by the row indices
+               below; the last D rows of reals are the family's diagnostics
     mask       bool[N, A]: the actions offered now
 """
 
@@ -29,7 +30,7 @@ from daytwo.improvement import BEST, DIFFERENCE, LINEAR, MEAN, RAW, improvement,
 from daytwo.streams import COURSE, EPISODE, TASK, hash_words, key_stream, shuffle
 
 # rows of `reals`
-REWARD, RAW_REWARD, EPISODE_RETURN, NORMALIZED_RETURN, IMPROVEMENT, BAR = range(6)
+REWARD, RAW_REWARD, EPISODE_RETURN, NORMALIZED_RETURN, IMPROVEMENT, BAR, DIAGNOSTICS = range(7)
 # rows of `ints`
 LEVEL, STAGE, EPISODE_INDEX = range(3)
 # rows of `flags`
@@ -257,12 +258,17 @@ def never_offered(settings, task, state, level, i, action):
 
 
 @register_jitable
+def no_diagnosis(settings, task, state, level, i, out):
+    """Stands in for a family without diagnostics (never called)."""
+
+
+@register_jitable
 def no_oracle(settings, task, state, level, i):
     """Stands in for a family without an oracle (never called)."""
     return 0
 
 
-def _build_step(draw, begin, step, observe, offered, phases, continuous, fingerprint):
+def _build_step(draw, begin, step, observe, offered, phases, diagnose, diagnosing, continuous, fingerprint):
     """The loop over a family's functions. ``fingerprint`` is closed over only to key numba's cache."""
 
     def loop(
@@ -309,7 +315,7 @@ def _build_step(draw, begin, step, observe, offered, phases, continuous, fingerp
         for i in range(n):
             lane = lanes[i]
             if lane.event != NOTHING and flags[EPISODE_ENDED, i]:
-                for k in range(EPISODE_RETURN, BAR + 1):
+                for k in range(EPISODE_RETURN, reals.shape[0]):
                     reals[k, i] = 0.0
                 for k in range(EPISODE_INDEX + 1):
                     ints[k, i] = 0
@@ -350,6 +356,8 @@ def _build_step(draw, begin, step, observe, offered, phases, continuous, fingerp
             if ended:
                 busy = True
                 some_ended = True
+                if diagnosing:
+                    diagnose(settings, task, state, lane.level, i, reals[DIAGNOSTICS:, i])
                 if close_episode(plan, table, lane, reals, ints, flags, i, lane.level):
                     lane.event = FINISH
                     lane.finished = 1
@@ -496,10 +504,10 @@ def _inlined(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @functools.cache
-def _loops(draw, begin, step, observe, offered, oracle, phases, continuous, fingerprint):
+def _loops(draw, begin, step, observe, offered, phases, diagnose, diagnosing, oracle, continuous, fingerprint):
     step, observe, offered = (_inlined(function) for function in (step, observe, offered))
     return (
-        _Both(_build_step(draw, begin, step, observe, offered, phases, continuous, fingerprint)),
+        _Both(_build_step(draw, begin, step, observe, offered, phases, diagnose, diagnosing, continuous, fingerprint)),
         _Both(_build_oracle(oracle, continuous, fingerprint)),
     )
 
@@ -520,8 +528,10 @@ def compiled_loop(family: TaskFamily) -> tuple[Any, Any]:
     functions = [_plain(family, name) for name in ("draw", "begin", "step", "observe")]
     offered = _plain(family, "offered") if family.offered is not None else never_offered
     oracle = _plain(family, "oracle") if family.oracle is not None else no_oracle
+    diagnose = _plain(family, "diagnose") if family.diagnose is not None else no_diagnosis
+    phases, diagnosing = family.offered is not None, family.diagnose is not None
     fingerprint = family.fingerprint() + _hub_fingerprint()
-    return _loops(*functions, offered, oracle, family.offered is not None, family.continuous, fingerprint)
+    return _loops(*functions, offered, phases, diagnose, diagnosing, oracle, family.continuous, fingerprint)
 
 
 def _plain(family: TaskFamily, name: str) -> Callable[..., Any]:

@@ -57,6 +57,9 @@ class Result:
         privileged: the agent saw the hidden task.
         seconds: wall time.
         versions: of daytwo, Python, NumPy, numba and Gymnasium.
+        diagnostics: what the family tells about how each episode was lived (`TaskFamily.diagnostics`), by name: float64
+            with the axes ``[lifetimes, episodes]``, and a third of the diagnostic's size where that is above 1; NaN
+            where padded or where it does not apply.
     """
 
     returns: np.ndarray = field(repr=False)
@@ -79,6 +82,7 @@ class Result:
     privileged: bool
     seconds: float
     versions: Mapping[str, str]
+    diagnostics: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         shape = self.returns.shape
@@ -91,6 +95,10 @@ class Result:
                 )
         if self.reward.shape != shape[:1]:
             raise ValueError(f"reward must have the shape {shape[:1]}, received {self.reward.shape}.")
+        for name, values in self.diagnostics.items():
+            if values.shape[:2] != shape:
+                raise ValueError(f"diagnostic {name!r} must begin with the axes {shape}, received {values.shape}.")
+            values.setflags(write=False)
         for name in ("returns", "normalized", "levels", "stages", "reward"):
             getattr(self, name).setflags(write=False)
 
@@ -205,10 +213,11 @@ def _live(
     seeds: np.ndarray,
     wiped: bool,
     arrays: Mapping[str, np.ndarray],
+    diagnostics: Mapping[str, np.ndarray],
     progress: _Progress,
     before: int,
 ) -> None:
-    """Let one batch of lifetimes be lived to the end; ``arrays`` are the batch's rows of the result."""
+    """Let one batch of lifetimes be lived to the end; ``arrays`` and ``diagnostics`` are its rows of the result."""
     spec, lanes = env.lifetime_spec, len(seeds)
     observations, info = env.reset(seed=seeds)
     agent.begin(spec, seeds)
@@ -234,6 +243,8 @@ def _live(
             ("stages", "stage"),
         ):
             arrays[key][rows, columns] = info[source][rows]
+        for key, array in diagnostics.items():
+            array[rows, columns] = info[key][rows]
         if wiped:
             # The next episode began inside this step: for the amnesiac twin a lifetime begins with it.
             fresh = ended & ~terminated
@@ -327,6 +338,9 @@ def evaluate(
             "stages": np.full(shape, -1, dtype=np.int64),
             "reward": np.zeros(lifetimes),
         }
+        diagnostics = {
+            one.name: np.full(shape if one.size == 1 else (*shape, one.size), np.nan) for one in env.family.diagnostics
+        }
         try:
             with _Progress(progress, f"{name} on {spec.env_id}", lifetimes) as bar:
                 for start in range(0, lifetimes, batch):
@@ -335,7 +349,9 @@ def evaluate(
                         env.close()
                         env = make_env(stop - start, privileged)
                     rows = {key: array[start:stop] for key, array in arrays.items()}
-                    _live(env, made, name, lifetime_seeds(seed, start, stop), memory == "wiped", rows, bar, start)
+                    told = {key: array[start:stop] for key, array in diagnostics.items()}
+                    seeds = lifetime_seeds(seed, start, stop)
+                    _live(env, made, name, seeds, memory == "wiped", rows, told, bar, start)
                     bar.show(stop)
         finally:
             env.close()
@@ -356,4 +372,5 @@ def evaluate(
         privileged=privileged,
         seconds=time.perf_counter() - started,
         versions=versions(),
+        diagnostics=diagnostics,
     )

@@ -26,7 +26,7 @@ from daytwo.course import Course, Stage
 from daytwo.evaluation.running import Result
 
 APPLICATION_ID = 0x44617932  # "Day2" in the header of the file
-FORMAT = 1
+FORMAT = 2
 ARRAYS = ("returns", "normalized", "levels", "stages", "reward")
 
 _CREATE = """
@@ -46,7 +46,8 @@ CREATE TABLE cells (
     normalized BLOB NOT NULL,
     levels     BLOB NOT NULL,
     stages     BLOB NOT NULL,
-    reward     BLOB NOT NULL
+    reward     BLOB NOT NULL,
+    diagnostics BLOB NOT NULL     -- side by side on the last axis, [lifetimes, episodes, numbers]
 ) WITHOUT ROWID
 """
 
@@ -120,6 +121,22 @@ def _packed(array: np.ndarray) -> bytes:
 
 def _unpacked(blob: bytes) -> np.ndarray:
     return np.lib.format.read_array(io.BytesIO(zlib.decompress(blob)), allow_pickle=False)
+
+
+def _side_by_side(result: Result) -> tuple[list[tuple[str, int]], np.ndarray]:
+    """All diagnostics in one array, and how many numbers each has on a third axis (0: it has none)."""
+    sizes = [(name, 0 if values.ndim == 2 else values.shape[2]) for name, values in result.diagnostics.items()]
+    columns = [values.reshape(*result.returns.shape, -1) for values in result.diagnostics.values()]
+    return sizes, np.concatenate([np.empty((*result.returns.shape, 0)), *columns], axis=2)
+
+
+def _apart(sizes: list[tuple[str, int]], array: np.ndarray) -> dict[str, np.ndarray]:
+    """The inverse of `_side_by_side`."""
+    found, at = {}, 0
+    for name, size in sizes:
+        found[name] = np.ascontiguousarray(array[:, :, at : at + size] if size else array[:, :, at])
+        at += max(size, 1)
+    return found
 
 
 # --- the lock -------------------------------------------------------------------------------------------------------
@@ -295,6 +312,11 @@ class Store:
                 f"{self.path} was written by a newer version of daytwo: file format {version}, and this version reads "
                 f"up to {FORMAT}. Upgrade daytwo."
             )
+        elif 0 < version < FORMAT:
+            raise StoreError(
+                f"{self.path} was written by an older version of daytwo: file format {version}, and this version "
+                f"reads {FORMAT}. Run the evaluations again into another file."
+            )
         elif version < FORMAT or "cells" not in tables:
             raise StoreError(f"{self.path} is damaged: file format {version}, tables {', '.join(tables) or 'none'}.")
         if self.write:
@@ -338,15 +360,16 @@ class Store:
 
     def rows(self, where: str = "", values: tuple[Any, ...] = ()) -> Iterator[Stored]:
         """All rows, in the order in which they were stored."""
-        columns = ", ".join(("key", "cell", "stored", "result", *ARRAYS))
+        columns = ", ".join(("key", "cell", "stored", "result", "diagnostics", *ARRAYS))
         with self._open() as connection:
             for row in connection.execute(f"SELECT {columns} FROM cells {where} ORDER BY stored, key", values):
-                key, cell, stored, result, *blobs = row
+                key, cell, stored, result, told, *blobs = row
                 fields = json.loads(result)
                 fields["course"] = restored(fields["course"])
                 fields["settings"] = restored(fields["settings"])
                 for name in ("level_names", "random_return", "oracle_return"):
                     fields[name] = tuple(fields[name])
+                fields["diagnostics"] = _apart(fields["diagnostics"], _unpacked(told))
                 fields.update({name: _unpacked(blob) for name, blob in zip(ARRAYS, blobs, strict=True)})
                 yield Stored(key, json.loads(cell), stored, Result(**fields))
 
@@ -366,9 +389,11 @@ class Store:
         if not self.write:
             raise StoreError(f"{self.path} was opened for reading; open it with write=True.")
         key = cell_key(cell)
+        arrays = {*ARRAYS, "diagnostics"}
         fields = {
-            one.name: plain(getattr(result, one.name)) for one in dataclasses.fields(result) if one.name not in ARRAYS
+            one.name: plain(getattr(result, one.name)) for one in dataclasses.fields(result) if one.name not in arrays
         }
+        fields["diagnostics"], told = _side_by_side(result)
         row = (
             key,
             canonical(cell),
@@ -382,6 +407,7 @@ class Store:
             datetime.now(UTC).isoformat(timespec="microseconds"),
             canonical(fields),
             *(_packed(getattr(result, name)) for name in ARRAYS),
+            _packed(told),
         )
         if key in self:
             raise StoreError(f"{self.path} holds this cell already: {canonical(cell)}.")

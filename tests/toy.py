@@ -68,7 +68,7 @@ class Counting(TaskFamily):
     observe = staticmethod(observe)
     oracle = staticmethod(oracle)
 
-    def __init__(self, *, secrets: int = 1000) -> None:
+    def __init__(self, *, secrets: int = 1000, diagnostics: tuple = ()) -> None:
         if not 1 <= secrets <= 1_000_000:
             raise ValueError(f"secrets must be an integer in 1..1000000, received {secrets!r}.")
         super().__init__(
@@ -86,6 +86,7 @@ class Counting(TaskFamily):
             distinct_tasks=secrets,
             reference_returns=ReferenceReturns.given(RANDOM, ORACLE),
             action_names=("wait", "score", "quit"),
+            diagnostics=diagnostics,
         )
 
 
@@ -103,6 +104,24 @@ class Phases(Counting):
     def observed_mask(self, layout, course, observations):
         parity = observations[:, layout["count"]].astype(int) % 2
         return super().observed_mask(layout, course, observations) & (np.arange(3)[None] % 2 == parity)
+
+
+@register_jitable
+def count_steps(settings, task, state, level, i, out):
+    out[0] = state.count[i]
+    out[1] = level
+    if state.count[i] != 1:
+        out[2] = np.nan
+
+
+class Diagnosed(Counting):
+    """Counting that tells how many steps an episode took (``steps``), and ``pair``: the level, and 0 if it took one."""
+
+    name = "Diagnosed"
+    diagnose = staticmethod(count_steps)
+
+    def __init__(self) -> None:
+        super().__init__(diagnostics=[Field("steps", 1), Field("pair", 2)])
 
 
 @register_jitable
@@ -162,7 +181,7 @@ class Steering(TaskFamily):
         )
 
 
-KNOWN = {Counting: None, Phases: None, Steering: ReferenceReturns.given(0.0, 3.0)}
+KNOWN = {Counting: None, Phases: None, Diagnosed: None, Steering: ReferenceReturns.given(0.0, 3.0)}
 
 
 def make_vector(family=Counting, num_envs=1, **arguments) -> LifetimeVectorEnv:
