@@ -1,5 +1,6 @@
-"""The two ends of the ladder: the random policy (0) and the oracle (1)."""
+"""The two ends of the ladder, the random policy (0) and the oracle (1), and the simplest rung between them."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,22 @@ class Random:
         if self._spec.continuous:
             return random_vectors(self._streams, self._spec.actions)
         return random_actions(self._spec.observed_mask(observations), self._streams)
+
+
+class Constant:
+    """Takes the same action on every step."""
+
+    name = "constant"
+
+    def __init__(self, *, action: int | Sequence[float] = 0) -> None:
+        """Choose the action: an integer counted from 0, or d numbers in [-1, 1]."""
+        self._action = action
+
+    def begin(self, spec: LifetimeSpec, seeds: np.ndarray) -> None:
+        self._actions = np.repeat(np.asarray([self._action]), len(seeds), axis=0)
+
+    def act(self, observations: np.ndarray, fresh: np.ndarray) -> np.ndarray:
+        return self._actions
 
 
 class Oracle:

@@ -21,7 +21,15 @@ BEAM_WORK = 10_000_000
 
 @lru_cache(maxsize=64)
 def plan_routes(
-    *, side: int, low: int, high: int, start: int, horizon: int, episodes: int, clear: int = -1
+    *,
+    side: int,
+    low: int,
+    high: int,
+    start: int,
+    horizon: int,
+    episodes: int,
+    clear: int = -1,
+    weights: tuple[float, ...] = (),
 ) -> np.ndarray:
     """Routes that search a room from its start, episode after episode, so that they pay as much as possible.
 
@@ -37,6 +45,7 @@ def plan_routes(
         horizon: steps of an episode.
         episodes: how many episodes there are to use what was found.
         clear: nothing lies within so many rows and columns of the start: 0 is the start itself, -1 leaves out nothing.
+        weights: how likely each cell is, relative to others; all alike if empty.
 
     Returns:
         The cell after each step, ``int64[routes, horizon]``; at most ``episodes`` routes, fewer where fewer reach
@@ -46,6 +55,7 @@ def plan_routes(
     at = np.arange(cells)
     x, y = at % side, at // side
     within = (x >= low) & (x <= high) & (y >= low) & (y <= high)
+    likely = np.array(weights) if weights else np.ones(cells)
     known = np.minimum(horizon, np.maximum(0, horizon + 1 - abs(x - start % side) - abs(y - start // side)))
     # Column `cells` stands for everything beyond the walls: searched already, and nobody goes there.
     neighbours = np.full((cells, 5), cells)
@@ -67,7 +77,7 @@ def plan_routes(
             parent, direction = np.nonzero(neighbours[place] < cells)
             cell = neighbours[place[parent], direction]
             new = ~searched[parent, cell]
-            gain = np.where(new, horizon + 1 - time + (episodes - 1 - episode) * known[cell], 0.0)
+            gain = np.where(new, (horizon + 1 - time + (episodes - 1 - episode) * known[cell]) * likely[cell], 0.0)
             left_open = (~searched[parent[:, None], neighbours[cell][:, :4]]).sum(axis=1)
             ranks = rank[parent] + gain - np.where(new, horizon * (2.0 * left_open - 4.0), 0.0)
             names = np.where(new, name[parent] ^ words[0, cell], name[parent])
@@ -90,6 +100,34 @@ def plan_routes(
     routes = np.array(route[::-1], dtype=np.int64).reshape(-1, horizon)
     routes.setflags(write=False)  # shared by all who ask
     return routes
+
+
+def routes_at(spec: LifetimeSpec, level: int, episodes: int) -> np.ndarray:
+    """The routes (see `plan_routes`) to search a level's room by in so many episodes."""
+    settings = spec.constants
+    side, start, low, high = (
+        int(settings.side),
+        int(settings.start),
+        int(settings.low[level]),
+        int(settings.high[level]),
+    )
+    weights = np.ones((side, side))
+    if settings.inside[level]:
+        # The inner goal lies in the direction of the goal of the whole room, which is uniform.
+        for places in range(low, start), [start], range(start + 1, high + 1):
+            whole = np.sign(np.arange(side) - start) == np.sign(places[0] - start) if len(places) else np.zeros(side)
+            weights[list(places)] *= whole.sum() / max(len(places), 1)
+            weights[:, list(places)] *= whole.sum() / max(len(places), 1)
+    return plan_routes(
+        side=side,
+        low=low,
+        high=high,
+        start=start * (side + 1),
+        horizon=spec.levels[level].horizon,
+        episodes=episodes,
+        clear=1 if settings.distant else 0 if settings.keys[level] else -1,  # keys are never at the start
+        weights=tuple(weights.ravel().tolist()) if settings.inside[level] else (),
+    )
 
 
 @register_jitable
@@ -129,6 +167,15 @@ def forget(settings, searched, place, may, i):
 
 
 @register_jitable
+def same_direction(settings, first, second):
+    """Whether two cells lie in the same direction from the start."""
+    side, start = settings.side, settings.start
+    return np.sign(first % side - start) == np.sign(second % side - start) and np.sign(
+        first // side - start
+    ) == np.sign(second // side - start)
+
+
+@register_jitable
 def rule_out(searched, place, i, thing, cell):
     """Nothing here: note it, and if it was remembered here, begin its search anew."""
     if place[i, thing] == cell:
@@ -138,9 +185,14 @@ def rule_out(searched, place, i, thing, cell):
 
 
 @register_jitable
-def remember(searched, place, i, thing, cell):
-    """Found; the goal of the whole room and the keys lie in different cells."""
+def remember(settings, searched, place, i, thing, cell):
+    """Found; the two goals lie in the same direction, the goal of the whole room and the keys in different cells."""
     place[i, thing] = cell
+    other = GOAL if thing == INNER_GOAL else INNER_GOAL
+    if (thing == INNER_GOAL or thing == GOAL) and place[i, other] == UNKNOWN:
+        for there in range(settings.side * settings.side):
+            if not same_direction(settings, there, cell):
+                searched[i, other, there] = 1
     if thing != INNER_GOAL:
         for other in range(GOAL, SECOND_KEY + 1):
             if other != thing:
@@ -183,20 +235,20 @@ def learn(settings, searched, place, may, i, level, action, cell, carried, landi
     if keys == 0:
         thing = INNER_GOAL if settings.inside[level] else GOAL
         if reward > 0.5:
-            remember(searched, place, i, thing, landing)
+            remember(settings, searched, place, i, thing, landing)
         else:
             rule_out(searched, place, i, thing, landing)
         return
     if carried == (1 << keys) - 1:
         if reward > 0.5:
-            remember(searched, place, i, GOAL, landing)
+            remember(settings, searched, place, i, GOAL, landing)
         else:
             rule_out(searched, place, i, GOAL, landing)
         return
     for k in range(keys):
         if not (carried >> k) & 1:
             if (carried_now >> k) & 1:
-                remember(searched, place, i, KEY + k, landing)
+                remember(settings, searched, place, i, KEY + k, landing)
             else:
                 rule_out(searched, place, i, KEY + k, landing)
 
@@ -247,6 +299,8 @@ def sweep(settings, horizons, routes, searched, last, i, level, cell, things, do
             if count > most:
                 most = count
                 last[i, ROUTE] = r
+        if 3 * most < horizon:
+            last[i, ROUTE] = UNKNOWN  # too little is left for a tour: from cell to cell is shorter
     route = last[i, ROUTE]
     if route >= 0 and time < horizon:
         on_route = time == 0 or routes[level, route, time - 1] == cell
@@ -429,19 +483,10 @@ class RoomSweep:
         names = ("keys", "previous_reward", "episode_start", "level", "final_observation")
         self._columns = np.array([layout.start(name) for name in names], dtype=np.int64)
         side = int(settings.side)
-        plans = []
-        for level, description in enumerate(spec.levels):
-            plans.append(
-                plan_routes(
-                    side=side,
-                    low=int(settings.low[level]),
-                    high=int(settings.high[level]),
-                    start=int(settings.start) * (side + 1),
-                    horizon=description.horizon,
-                    episodes=max([stage.episodes for stage in spec.course.stages if stage.level == level] or [1]),
-                    clear=1 if settings.distant else 0 if settings.keys[level] else -1,  # keys are never at the start
-                )
-            )
+        plans = [
+            routes_at(spec, level, max([stage.episodes for stage in spec.course.stages if stage.level == level] or [1]))
+            for level in range(len(spec.levels))
+        ]
         self._routes = np.full(
             (len(plans), max(len(plan) for plan in plans), max(plan.shape[1] for plan in plans)), -1, dtype=np.int64
         )
@@ -471,4 +516,46 @@ class RoomSweep:
         return actions
 
 
-__all__ = ["RoomSweep", "plan_routes"]
+class RoomTour:
+    """Takes the same tour in every episode, by the time alone, and stays where a goal pays: no memory at all.
+
+    The tour is the sweep's first planned route: of all tours none passes more cells in time. With swapped moves it
+    does what it can, which is little.
+    """
+
+    name = "room-tour"
+
+    @staticmethod
+    def fits(spec: LifetimeSpec) -> bool:
+        """Whether this is DarkRoom, with the extras shown that the tour needs."""
+        needed = ["previous_reward", "time"] + ["level"] * (len(spec.levels) > 1)
+        return spec.family == "DarkRoom" and all(name in spec.layout for name in needed)
+
+    def begin(self, spec: LifetimeSpec, seeds: np.ndarray) -> None:
+        """Begin ``len(seeds)`` lifetimes."""
+        self._spec = spec
+        self._side = int(spec.constants.side)
+        self._routes = [routes_at(spec, level, 1)[0] for level in range(len(spec.levels))]
+
+    def act(self, observations: np.ndarray, fresh: np.ndarray) -> np.ndarray:
+        """One action per lifetime, ``int64[N]``."""
+        layout, side = self._spec.layout, self._side
+        x = observations[:, layout["x"]].argmax(axis=1)
+        y = observations[:, layout["y"]].argmax(axis=1)
+        level = observations[:, layout["level"]].argmax(axis=1) if "level" in layout else np.zeros(len(x), np.int64)
+        rewards, times = observations[:, layout.start("previous_reward")], observations[:, layout.start("time")]
+        actions = np.full(len(x), STAY, dtype=np.int64)
+        for k, description in enumerate(self._spec.levels):
+            here = level == k
+            time = np.rint(times[here] * description.horizon).astype(np.int64)
+            target = self._routes[k][np.minimum(time, description.horizon - 1)]
+            across, down = target % side - x[here], target // side - y[here]
+            moves = np.where(
+                across > 0, RIGHT, np.where(across < 0, LEFT, np.where(down > 0, DOWN, np.where(down < 0, UP, STAY)))
+            )
+            found = (rewards[here] > 0.5) & (time > 0) & (self._spec.constants.keys[k] == 0)
+            actions[here] = np.where(found, STAY, moves)
+        return actions
+
+
+__all__ = ["RoomSweep", "RoomTour", "plan_routes"]

@@ -33,6 +33,7 @@ class LifetimeSpec:
         action_masks: which actions each level offers, ``bool[levels, actions]``.
         reward_range: bounds of one step's raw reward.
         reference: name or class of the family's reference learner.
+        reactive: name or class of the family's hand-made agent without a memory.
         observed_mask: reads which actions are offered off observations ``[N, size]``.
     """
 
@@ -49,6 +50,7 @@ class LifetimeSpec:
     action_masks: np.ndarray
     reward_range: tuple[float, float]
     reference: Any = None
+    reactive: Any = None
     observed_mask: Callable[[np.ndarray], np.ndarray] = field(repr=False, default=lambda observations: observations)
 
     @property
@@ -93,6 +95,9 @@ class Agent(Protocol):
 
 
 _agents: dict[str, list[str]] = {}
+
+# Names that mean another agent for every family, and what they stand for.
+_ROLES = {"reference": "reference learner", "reactive": "reactive agent"}
 
 # Kinds of checkpoint and the classes that load them. A checkpoint names its kind, never code.
 _checkpoint_kinds: dict[str, str] = {"stable-baselines3": "daytwo.integrations.stable_baselines3:SB3Agent"}
@@ -197,8 +202,9 @@ def make_agent(agent: Any, spec: LifetimeSpec, **options: Any) -> Agent:
     """An agent for an environment.
 
     Args:
-        agent: a registered name, ``reference`` (the family's reference learner), the folder of a checkpoint or of a
-            training run, ``"module:Class"``, a class, or an `Agent` (returned as it is).
+        agent: a registered name, ``reference`` (the family's reference learner), ``reactive`` (its hand-made agent
+            without a memory), the folder of a checkpoint or of a training run, ``"module:Class"``, a class, or an
+            `Agent` (returned as it is).
         spec: the environment's `LifetimeSpec`.
         options: passed to the class.
 
@@ -207,11 +213,12 @@ def make_agent(agent: Any, spec: LifetimeSpec, **options: Any) -> Agent:
     """
     if isinstance(agent, str | os.PathLike) and agent not in _agents and (path := find_checkpoint(agent)) is not None:
         return _checkpoint_class(path)(path, **options)
-    if isinstance(agent, str) and agent == "reference" and agent not in _agents:
-        if spec.reference is None:
-            raise ValueError(f"{spec.env_id} names no reference learner.")
-        made = make_agent(spec.reference, spec, **options)
-        made.name = "reference"  # type: ignore[attr-defined]
+    if isinstance(agent, str) and agent in _ROLES and agent not in _agents:
+        own = getattr(spec, agent)
+        if own is None:
+            raise ValueError(f"{spec.env_id} names no {_ROLES[agent]}.")
+        made = make_agent(own, spec, **options)
+        made.name = agent  # type: ignore[attr-defined]
         return made
     if isinstance(agent, str):
         if agent in _agents:
@@ -220,8 +227,8 @@ def make_agent(agent: Any, spec: LifetimeSpec, **options: Any) -> Agent:
             entries = [agent]
         else:
             raise ValueError(
-                f"Unknown agent {agent!r}: expected reference, {', '.join(agent_names())}, a checkpoint folder, or "
-                "module:Class."
+                f"Unknown agent {agent!r}: expected {', '.join(_ROLES)}, {', '.join(agent_names())}, a checkpoint "
+                "folder, or module:Class."
             )
         for entry in entries:
             candidate = load(entry)

@@ -205,6 +205,66 @@ def _stored(store: Path, agent: str, env: str, given: dict[str, Any], settings: 
 
 
 @app.command()
+def ladder(
+    env: Annotated[
+        str | None, typer.Argument(metavar="[ENV]", help="An id or module:Class; every environment by default.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME=VALUE]...", help="The family's own settings.")
+    ] = None,
+    lifetimes: Annotated[int, typer.Option(min=2, help="Lifetimes of each measurement.")] = 1024,
+    seed: Seed = 0,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Processes; as many as there are cores by default.")] = None,
+    store: Annotated[Path, typer.Option(help="The results file. What it holds already is not computed again.")] = Path(
+        "ladder.sqlite"
+    ),
+    train_steps: Annotated[
+        int | None,
+        typer.Option(min=1, help="Train the memoryless PPO anew for so many steps a level (the extra daytwo[train])."),
+    ] = None,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Write what was trained into the package's table (for maintainers).")
+    ] = False,
+) -> None:
+    """Print the oracle ladder of every level: random 0, best memoryless, reference learner, oracle 1."""
+    from daytwo.evaluation import ladder as rungs
+
+    chosen, families = parse_settings(settings), None if env is None else [env]
+    trained = None
+    if train_steps is not None:
+        try:
+            from daytwo.integrations.training import train as run
+        except ImportError as error:
+            raise ImportError(f"Training needs {error.name}: pip install 'daytwo[train]'.") from error
+        found = rungs.train_ppo(families, run, steps=train_steps, seed=seed, lifetimes=lifetimes, **chosen)
+        if keep:
+            rungs.store_ppo(found, chosen)
+        trained = {key: rungs.as_estimate(rung) for key, rung in found.items()}
+    measured = rungs.climb(families, lifetimes=lifetimes, seed=seed, store=store, jobs=jobs, ppo=trained, **chosen)
+    for env_id in dict.fromkeys(one.env_id for one in measured):
+        own = [one for one in measured if one.env_id == env_id]
+        table = Table(*rungs.LADDER_COLUMNS, title=f"{env_id}: mean normalised return ± half a 95% interval")
+        for one in own:
+            table.add_row(*rungs.ladder_row(one))
+        console.print(table)
+        later = [one for one in own if one.transfer is not None]
+        if later:
+            table = Table(*rungs.TRANSFER_COLUMNS, title="the reference learner's first episode at a level")
+            for one in later:
+                table.add_row(*rungs.transfer_row(one))
+            console.print(table)
+        for one in own:
+            for shortfall in one.shortfalls:
+                console.print(f"{env_id} level {one.level} falls short: {shortfall}", highlight=False, soft_wrap=True)
+    console.print(
+        "Random is 0 and the mean oracle 1. Single course, a fresh task, ten episodes. constant: the best action "
+        "(chosen on other tasks); reactive: hand-made, without a memory; PPO: without a memory, trained on one-episode "
+        f"lives (-: not trained); twin: the reference learner, wiped before every episode. {lifetimes} lifetimes, seed "
+        f"{seed}, test split."
+    )
+
+
+@app.command()
 def train(
     algorithm: Annotated[str, typer.Argument(help="ppo (no memory) or recurrent-ppo (an LSTM).")],
     env: Env,
@@ -261,18 +321,32 @@ def report(
 def render(
     env: Env,
     settings: Settings = None,
-    agent: Annotated[str, typer.Option(help="Who lives the lifetime.")] = "reference",
+    agent: Annotated[
+        str, typer.Option(help="Who lives the lifetime; several, separated by commas, are shown side by side.")
+    ] = "reference",
     out: Annotated[Path, typer.Option(help="The GIF to write.")] = Path("lifetime.gif"),
     seed: Seed = 0,
     frames: Annotated[int, typer.Option(min=1, help="Stop after this many pictures.")] = 200,
     fps: Annotated[int, typer.Option(min=1, help="Pictures a second.")] = 8,
+    every: Annotated[int, typer.Option(min=1, help="Show every so manieth step.")] = 1,
+    width: Annotated[int | None, typer.Option(min=1, help="Pixels for each agent, at most.")] = None,
     hidden: Annotated[bool, typer.Option("--hidden", help="Show only what the agent may know.")] = False,
 ) -> None:
     """Film a lifetime as a GIF."""
     from daytwo.viewing import film
 
+    agents = names_of(agent) or [agent]
     count = film(
-        env, out, agent=agent, seed=seed, frames=frames, fps=fps, reveal=not hidden, settings=parse_settings(settings)
+        env,
+        out,
+        agent=agents if len(agents) > 1 else agents[0],
+        seed=seed,
+        frames=frames,
+        fps=fps,
+        every=every,
+        width=width,
+        reveal=not hidden,
+        settings=parse_settings(settings),
     )
     console.print(f"Wrote {out}: {count} frames of {agent} on {env}.")
 

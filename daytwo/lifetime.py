@@ -288,6 +288,7 @@ class _Lifetimes:
             action_masks=family.action_masks,
             reward_range=family.reward_range,
             reference=family.reference,
+            reactive=family.reactive,
             observed_mask=functools.partial(family.observed_mask, layout, self.course),
         )
 

@@ -27,6 +27,7 @@ from numba.extending import register_jitable
 from daytwo import streams
 from daytwo.family import TaskFamily
 from daytwo.improvement import BEST, DIFFERENCE, LINEAR, MEAN, RAW, improvement, next_bar
+from daytwo.kernels import compile_cached
 from daytwo.streams import COURSE, EPISODE, TASK, hash_words, key_stream, shuffle
 
 # rows of `reals`
@@ -477,7 +478,7 @@ class _Both:
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
-        self.compiled = numba.njit(cache=True, nogil=True, error_model="numpy")(function)
+        self.compiled = compile_cached(function)
 
     def entry(self, *arguments: Any) -> Callable[..., Any]:
         """The compiled code for arguments of these types, called directly: it checks no types but starts faster."""

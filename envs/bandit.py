@@ -106,6 +106,7 @@ class Bandit(TaskFamily):
 
     name = "Bandit"
     tags = ("exploration",)
+    reactive = "win-stay"
     draw = staticmethod(draw)
     begin = staticmethod(begin)
     step = staticmethod(step)

@@ -7,6 +7,7 @@ import numpy as np
 from gymnasium import spaces
 from numba.extending import register_jitable
 
+from daytwo.checks import check_integer
 from daytwo.course import Level
 from daytwo.family import Scene, TaskFamily
 from daytwo.observation import Field
@@ -32,6 +33,17 @@ VARIBAD_GRID: dict[str, Any] = {
 
 
 @register_jitable
+def draw_beside(settings, stream, i, place):
+    """A column (or row) of the inner room on the same side of the start as ``place``, uniform."""
+    start = settings.start
+    if place > start:
+        return start + 1 + integer(stream, i, settings.high[0] - start)
+    if place < start:
+        return settings.low[0] + integer(stream, i, start - settings.low[0])
+    return start
+
+
+@register_jitable
 def draw(settings, task, stream, i):
     size = settings.side
     start = settings.start * size + settings.start
@@ -46,10 +58,8 @@ def draw(settings, task, stream, i):
         task.key[i] = -1
         task.second_key[i] = -1
         return
-    inner = integer(stream, i, settings.inner * settings.inner)
-    x = settings.low[0] + inner % settings.inner
-    y = settings.low[0] + inner // settings.inner
-    task.inner_goal[i] = y * size + x
+    x = draw_beside(settings, stream, i, goal % size)
+    task.inner_goal[i] = draw_beside(settings, stream, i, goal // size) * size + x
     key = goal
     while key == goal or key == start:
         key = integer(stream, i, size * size)
@@ -170,9 +180,11 @@ class DarkRoom(TaskFamily):
         was ruled out, navigation; at the top level also finding out what one's own moves do.
     Task:
         ``goal``: a cell of the whole room, uniform over all of them; from level 2 on it is the ``door``.
-        ``inner_goal``: a cell of the inner room, uniform. ``key`` and ``second_key``: uniform cells such that
-        start, goal and both keys differ (the goal alone may be the start). ``moves``: a uniform permutation of the
-        four moves, in force at the top level only. Cells are numbered row by row, ``y * size + x``.
+        ``inner_goal``: a cell of the inner room, uniform over those in the same direction from the start, that is, as
+        much up or down and left or right as the goal is (to one side, to the other, or neither). ``key`` and
+        ``second_key``: uniform cells such that start, goal and both keys differ (the goal alone may be the start).
+        ``moves``: a uniform permutation of the four moves, in force at the top level only. Cells are numbered row by
+        row, ``y * size + x``.
     Episode:
         Starts at the centre without keys, and lasts for the level's horizon; opening the door ends it.
     Observation:
@@ -185,7 +197,8 @@ class DarkRoom(TaskFamily):
         Levels 0 and 1: 1 on every step that ends on the goal, else ``outside`` (0). Levels 2 and 3: 1 once per key,
         then 1 for reaching the door with all of the level's keys; without them the door cannot be told from floor.
     Levels:
-        (0) the inner room (5x5), 12 steps; (1) the whole room (9x9), 20 steps, Algorithm Distillation's Dark Room;
+        (0) the inner room (5x5), 12 steps; (1) the whole room (9x9), 20 steps, Algorithm Distillation's Dark Room, with
+        the goal in the same direction as that of the inner room;
         (2) one key, then the door at the goal of level 1, 30 steps; (3) two keys, in any order, then the same door,
         45 steps, with the four moves permuted. The first key is that of level 2. ``kind="room"`` is level 1 alone,
         for rooms as published elsewhere.
@@ -195,6 +208,8 @@ class DarkRoom(TaskFamily):
     Reference learner:
         ``room-sweep``: sweeps what it has not ruled out by planned routes, goes straight to what it has found, and
         works out what the moves do from what they did.
+    Reactive agent:
+        ``room-tour``: the same tour every episode, by the time alone, until a goal pays.
     Source:
         Laskin et al. 2022 (Algorithm Distillation, arXiv 2210.14215), section 4: Dark Room and Dark Key-to-Door. Lee et
         al. 2023 (DPT, arXiv 2306.14892), section 5: `DPT_ROOM`, whose mean optimum is 91.99 with the goal uniform
@@ -207,6 +222,7 @@ class DarkRoom(TaskFamily):
     name = "DarkRoom"
     tags = ("exploration", "memory", "navigation")
     reference = "room-sweep"
+    reactive = "room-tour"
     split_fields = ("goal",)
     # An episode's last cell is otherwise never seen, and with it whether it held anything.
     show = ("previous_action", "previous_reward", "episode_start", "time", "level", "final_observation")
@@ -232,7 +248,7 @@ class DarkRoom(TaskFamily):
         Args:
             kind: ``levels`` (the four levels) or ``room`` (a single room with a goal).
             size: side of the whole room in cells, 3 to 50; at least ``inner`` for ``levels``.
-            inner: side of the inner room, 2 to ``size`` (``levels`` only).
+            inner: side of the inner room, 3 to ``size`` (``levels`` only).
             horizon: steps per episode: four numbers for ``levels`` (by default a half of the inner room's cells,
                 and a quarter, three eighths and five ninths of the whole room's: 12, 20, 30, 45; more where the
                 room is so small that the longest errand would not fit), one for ``room`` (a quarter of its cells).
@@ -252,8 +268,8 @@ class DarkRoom(TaskFamily):
         if goals not in ("all", "distant"):
             raise ValueError(f"goals must be 'all' or 'distant', received {goals!r}.")
         single = kind == "room"
-        size = _integer("size", size, 3, 50)
-        inner = _integer("inner", inner, 2, 50)
+        size = check_integer("size", size, 3, 50)
+        inner = check_integer("inner", inner, 3, 50)
         if not single and inner > size:
             raise ValueError(f"inner must be at most size ({size}), received {inner}.")
         if isinstance(outside, bool) or not isinstance(outside, int | float) or not -1.0 <= outside <= 0.0:
@@ -275,7 +291,7 @@ class DarkRoom(TaskFamily):
             if len(given) != len(least):
                 raise ValueError(f"kind={kind!r} takes {len(least)} horizon(s), received {horizon!r}.")
             horizons = [
-                _integer(f"horizon of level {level}", steps, needed, 100_000)
+                check_integer(f"horizon of level {level}", steps, needed, 100_000)
                 for level, (steps, needed) in enumerate(zip(given, least, strict=True))
             ]
         corner = at - inner // 2 if start == "centre" else 0
@@ -328,6 +344,11 @@ class DarkRoom(TaskFamily):
         away = np.maximum(abs(x - self.start % self.size), abs(y - self.start // self.size))
         return cells[away > self.kept_clear]
 
+    def _direction(self, cell: int) -> tuple[int, int]:
+        """Whether a cell lies left or right (-1, 1) and up or down (-1, 1) of the start; 0 where neither."""
+        across, down = cell % self.size - self.start % self.size, cell // self.size - self.start // self.size
+        return int(np.sign(across)), int(np.sign(down))
+
     def exact_oracle_return(self, level: int) -> float:
         """The oracle's mean episode return, by enumeration over the goals.
 
@@ -339,9 +360,19 @@ class DarkRoom(TaskFamily):
             return float(self.settings.keys[0, level]) + 1.0  # the horizon always suffices: see the constructor
         goals = self._cells(level)
         x, y = goals % self.size - self.start % self.size, goals // self.size - self.start // self.size
+        weights = np.ones(len(goals))
+        if self.settings.inside[0, level]:
+            weights = self._weights_of_sides(x) * self._weights_of_sides(y)
         # Paid after the move, hence from the step that arrives; on the start itself from the first step on.
         unpaid = np.minimum(np.maximum(abs(x) + abs(y) - 1, 0), steps)
-        return float(np.mean((steps - unpaid) + self.keywords["outside"] * unpaid))
+        return float(np.average((steps - unpaid) + self.keywords["outside"] * unpaid, weights=weights))
+
+    def _weights_of_sides(self, offsets: np.ndarray) -> np.ndarray:
+        """How likely the inner goal is this far from the start: as the goal is to be on that side, shared evenly."""
+        whole = np.sign(np.arange(self.size) - self.start % self.size)
+        inner = np.sign(np.arange(self.settings.low[0, 0], self.settings.high[0, 0] + 1) - self.start % self.size)
+        sides = np.sign(offsets)
+        return np.array([(whole == side).sum() / (inner == side).sum() for side in sides])
 
     def task_from_dict(self, values: Mapping[str, Any]) -> np.ndarray:
         """The inverse of `task_to_dict`, which also refuses a task that `draw` could not draw."""
@@ -353,8 +384,13 @@ class DarkRoom(TaskFamily):
         if sorted(row["moves"].tolist()) != [0, 1, 2, 3]:
             raise ValueError(f"moves must be a permutation of 0, 1, 2, 3; received {row['moves'].tolist()}.")
         if not self.single:
-            if int(row["inner_goal"]) not in self._cells(0):
-                raise ValueError(f"inner_goal must be a cell of the inner room, received {row['inner_goal']}.")
+            inner = int(row["inner_goal"])
+            if inner not in self._cells(0):
+                raise ValueError(f"inner_goal must be a cell of the inner room, received {inner}.")
+            if self._direction(inner) != self._direction(int(row["goal"])):
+                raise ValueError(
+                    f"inner_goal must lie in the same direction from the start as goal={row['goal']}, received {inner}."
+                )
             if len(set(cells)) < 3 or self.start in cells[1:] or not all(0 <= c < self.size**2 for c in cells):
                 raise ValueError(
                     f"goal, key, second_key must be different cells in 0..{self.size**2 - 1}, and neither key at the "
@@ -407,6 +443,10 @@ class DarkRoom(TaskFamily):
         if keys == 0:
             paid = f", every other step {self.keywords['outside']:g}" if self.keywords["outside"] else ""
             rules.append(f"One cell, which you cannot see, is the goal: every step that ends on it pays 1{paid}.")
+            if not self.single:
+                rules.append(
+                    "The goal of the inner room and that of the whole room lie in the same direction from you."
+                )
             if self.kept_clear > 0:
                 rules.append("It lies more than one row or one column away from your start.")
         else:
@@ -471,12 +511,6 @@ class DarkRoom(TaskFamily):
         for k, line in enumerate(lines):
             canvas.text(edge, side + 2 * edge + 20 * k, line, size=14)
         return canvas.array()
-
-
-def _integer(name: str, value: Any, low: int, high: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or not low <= value <= high:
-        raise ValueError(f"{name} must be an integer in {low}..{high}, received {value!r}.")
-    return int(value)
 
 
 def _carried(bits: int) -> str:

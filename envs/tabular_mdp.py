@@ -189,6 +189,7 @@ class TabularMDP(TaskFamily):
     name = "TabularMDP"
     tags = ("exploration", "credit-assignment")
     reference = "psrl"
+    reactive = "win-stay"
     show = ("previous_action", "previous_reward", "episode_start", "time", "level", "final_observation")
     draw = staticmethod(draw)
     begin = staticmethod(begin)

@@ -65,7 +65,9 @@ def with_tasks(tasks, **options):
     return env
 
 
-def a_task(goal=0, inner_goal=40, key=1, second_key=2, moves=(0, 1, 2, 3)):
+def a_task(goal=0, inner_goal=None, key=1, second_key=2, moves=(0, 1, 2, 3)):
+    if inner_goal is None:  # one step away from the start in the direction of the goal
+        inner_goal = 40 + int(np.sign(goal % 9 - 4)) + 9 * int(np.sign(goal // 9 - 4))
     return {"goal": goal, "inner_goal": inner_goal, "key": key, "second_key": second_key, "moves": list(moves)}
 
 
@@ -97,7 +99,8 @@ def test_measured_reference_returns_agree_with_enumeration_and_with_the_random_w
         error = 5 * measured.oracle_error[level] + 1e-9
         assert measured.oracle_return[level] == pytest.approx(family.exact_oracle_return(level), abs=error)
     for level, (side, horizon) in enumerate([(5, 12), (9, 20)]):
-        # The probability of each cell after each step; every cell is the goal with equal chance.
+        # The probability of each cell after each step, and of each cell to be the goal: the goal of the whole room is
+        # uniform, and that of the inner room lies in the same direction.
         probability = np.zeros((side, side))
         probability[side // 2, side // 2] = 1.0
         visits = np.zeros((side, side))
@@ -113,8 +116,11 @@ def test_measured_reference_returns_agree_with_enumeration_and_with_the_random_w
             after[:, :-1] += probability[:, 1:] / 5
             probability = after
             visits += probability
+        half = side // 2
+        along = np.array([4 / half] * half + [1] + [4 / half] * half) / 9
+        assert along.sum() == pytest.approx(1)
         error = 5 * measured.random_error[level]
-        assert measured.random_return[level] == pytest.approx(visits.mean(), abs=error)
+        assert measured.random_return[level] == pytest.approx((visits * np.outer(along, along)).sum(), abs=error)
 
 
 def test_the_oracle_takes_the_keys_in_the_shorter_order_and_no_step_too_many():
@@ -145,6 +151,9 @@ def test_tasks_are_uniform_and_keys_are_never_at_the_start_the_goal_or_each_othe
     goals = np.bincount([task["goal"] for task in tasks], minlength=81)
     assert goals.min() > 50  # 101 expected, standard deviation 10
     assert goals.max() < 155
+    for task in tasks:
+        for places in ((task["goal"] % 9, task["inner_goal"] % 9), (task["goal"] // 9, task["inner_goal"] // 9)):
+            assert np.sign(places[0] - 4) == np.sign(places[1] - 4)
     inner = {task["inner_goal"] for task in tasks}
     assert inner == {y * 9 + x for y in range(2, 7) for x in range(2, 7)}
     for task in tasks:
@@ -370,7 +379,8 @@ def test_default_horizons_grow_with_the_room_and_always_suffice():
     ("change", "message"),
     [
         ({"goal": 81}, "goal must be"),
-        ({"inner_goal": 0}, "inner_goal must be"),
+        ({"inner_goal": 0}, "inner_goal must be a cell"),
+        ({"inner_goal": 40}, "inner_goal must lie in the same direction"),
         ({"key": 40}, "neither key at the start"),
         ({"key": 2}, "different cells"),
         ({"moves": [0, 1, 2, 2]}, "permutation"),
