@@ -115,6 +115,12 @@ class Group:
         return self.course.name
 
     @property
+    def diagnostics(self) -> dict[str, int]:
+        """The family's diagnostics by name, and how many numbers each has."""
+        told = [one for entry in self.entries if entry.scores is not None for one in entry.scores.diagnostics]
+        return {one.name: len(one.mean) for one in told}
+
+    @property
     def settings_text(self) -> str:
         """Settings beyond the course, by name."""
         shown = {name: value for name, value in self.settings.items() if name != "course"}
@@ -655,6 +661,13 @@ def _rows(groups: Sequence[Group]) -> Iterable[dict[str, Any]]:
                 yield from row("retention", stage.retention, stage)
                 for threshold, one in stage.episodes_to.items():
                     yield from row(f"episodes_to_{threshold:g}", one, stage)
+            for told in scores.diagnostics:
+                at = next(stage for stage in scores.stages if stage.name == told.stage)
+                for k in range(len(told.mean)):
+                    name = told.name if len(told.mean) == 1 else f"{told.name}_{k + 1}"
+                    yield from row(name, told.mean[k], at)
+                    yield from row(f"{name}_first", told.first[k], at)
+                    yield from row(f"{name}_final", told.final[k], at)
 
 
 def _listed(curve: np.ndarray) -> list[list[float | None]]:

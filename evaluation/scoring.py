@@ -374,6 +374,62 @@ class StageScores:
 
 
 @dataclass(frozen=True)
+class DiagnosticScores:
+    """One of the family's diagnostics within one stage: how an agent went about its episodes.
+
+    Attributes:
+        name: what the family calls it, such as ``can_kicking_rate``.
+        stage: name of the stage.
+        level: index of the level.
+        first: mean over the lifetimes' first episodes of the stage, one `Estimate` per number of the diagnostic.
+        final: likewise over the last episodes.
+        mean: likewise over all episodes of the stage.
+    """
+
+    name: str
+    stage: str
+    level: int
+    first: tuple[Estimate, ...]
+    final: tuple[Estimate, ...]
+    mean: tuple[Estimate, ...]
+
+
+def score_diagnostics(
+    diagnostics: Mapping[str, np.ndarray], stages: np.ndarray, levels: np.ndarray, weights: np.ndarray
+) -> tuple[DiagnosticScores, ...]:
+    """The family's diagnostics by stage, where they do not apply (NaN) left out.
+
+    Args:
+        diagnostics: name -> ``float64[lifetimes, episodes]`` or ``float64[lifetimes, episodes, size]``.
+        stages: ``int[lifetimes, episodes]``, index of the stage, -1 where padded.
+        levels: ``int[lifetimes, episodes]``, index of the level, -1 where padded.
+        weights: ``float64[resamples, lifetimes]``.
+    """
+    found = []
+    for name, values in diagnostics.items():
+        columns = values[..., None] if values.ndim == 2 else values
+        cut = [split_stages(columns[:, :, k], stages, levels) for k in range(columns.shape[2])]
+        for parts in zip(*cut, strict=True):
+            # A stage is padded on the right, so an episode that was lived there has a column of its own.
+            lived = [(levels == part.level) & ((stages == part.stage) | (part.stage < 0)) for part in parts]
+            last = [np.maximum(one.sum(axis=1) - 1, 0) for one in lived]
+            found.append(
+                DiagnosticScores(
+                    name=name,
+                    stage=parts[0].name,
+                    level=parts[0].level,
+                    first=tuple(estimate(part.g[:, 0], weights) for part in parts),
+                    final=tuple(
+                        estimate(part.g[np.arange(len(part.g)), at], weights)
+                        for part, at in zip(parts, last, strict=True)
+                    ),
+                    mean=tuple(estimate(area(part.g), weights) for part in parts),
+                )
+            )
+    return tuple(found)
+
+
+@dataclass(frozen=True)
 class Control:
     """The redrawn control: does an agent gain from its past although the hidden task is another one every episode?
 
@@ -411,6 +467,7 @@ class Scores:
         memoryless: area of the best memoryless rung.
         redrawn: the redrawn control; None without one or without a twin.
         notes: what is not available and why.
+        diagnostics: what the family tells about how the episodes were lived, by stage.
     """
 
     agent: str
@@ -427,6 +484,7 @@ class Scores:
     memoryless: float
     redrawn: Control | None
     notes: tuple[str, ...]
+    diagnostics: tuple[DiagnosticScores, ...] = ()
 
     @property
     def first(self) -> Estimate:
@@ -463,6 +521,12 @@ class Scores:
                 for threshold, one in part.episodes_to.items()
             )
             lines.append(f"  {part.name}: first {part.first}  final {part.final}  area {part.area}  episodes {reached}")
+        for one in self.diagnostics:
+            name = one.name.replace("_", " ")
+            if len(one.mean) == 1:
+                lines.append(f"  {name}, {one.stage}: first {one.first[0]}  final {one.final[0]}  mean {one.mean[0]}")
+            else:
+                lines.append(f"  {name}, {one.stage}: {' '.join(_number(part.value) for part in one.mean)}")
         lines += [f"  note: {note}" for note in self.notes]
         return "\n".join(lines)
 
@@ -660,4 +724,5 @@ def score(
         memoryless=memoryless,
         redrawn=control,
         notes=tuple(notes),
+        diagnostics=score_diagnostics(result.diagnostics, result.stages, result.levels, weights),
     )
