@@ -23,7 +23,7 @@ define install
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup benchmark test check speed clean
+.PHONY: help setup benchmark test check speed peers clean
 
 help:  ## list these targets
 	@echo "DayTwo: make TARGET [VENV=$(VENV)] [PYTHON=$(PYTHON)] [ARGS=...]"
@@ -37,6 +37,11 @@ benchmark: setup  ## run the baselines on the suite: leaves results.sqlite and r
 speed: setup  ## measure steps per second on this machine (ARGS: daytwo speed's)
 	"$(BIN)/daytwo" speed $(ARGS)
 
+peers: setup  ## install XLand-MiniGrid into .peers, apart from DayTwo, and measure against it
+	test -x .peers/bin/python || "$(PYTHON)" -m venv .peers
+	.peers/bin/python -m pip install --quiet 'xminigrid==$(XMINIGRID)'
+	"$(BIN)/daytwo" speed --peers $(ARGS)
+
 test: $(VENV)/.installed-test  ## install everything and run the tests (PYTEST_ARGS: pytest's)
 	"$(BIN)/python" -m pytest -n 2 $(PYTEST_ARGS)
 
@@ -47,7 +52,7 @@ check: $(VENV)/.installed-test  ## lint, formatting, types, and what a built pac
 	"$(BIN)/python" .ci/check_package.py
 
 clean:  ## remove .venv, caches and build products (results.sqlite and report.html stay)
-	rm -rf .venv .cache .typecheck .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks build dist *.egg-info
+	rm -rf .venv .peers .cache .typecheck .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks build dist *.egg-info
 	find . -name .git -prune -o -type d -name __pycache__ -exec rm -rf {} +
 
 $(VENV)/.created:

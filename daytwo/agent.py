@@ -193,7 +193,7 @@ def fitting_agents(spec: LifetimeSpec, names: Iterable[str] | None = None) -> tu
     return tuple(
         name
         for name in names
-        if (name == "reference" and spec.reference is not None)
+        if (name in _ROLES and getattr(spec, name) is not None)
         or any(_fits(load(entry), spec) for entry in _agents.get(name, ()))
     )
 

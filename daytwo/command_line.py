@@ -35,6 +35,17 @@ Settings = Annotated[
 Seed = Annotated[int, typer.Option(help="Everything random follows from it.")]
 
 
+# What `daytwo benchmark SUITE` runs where nothing else is asked for; agents None are all that fit.
+SUITES: dict[str, dict[str, Any]] = {
+    "classic": {"agents": None, "courses": ["progressive", "single"], "lifetimes": 1024},
+    "quick": {
+        "agents": ["random", "reactive", "reference", "oracle"],
+        "courses": ["progressive"],
+        "lifetimes": 128,
+    },
+}
+
+
 def parse_settings(words: list[str] | None) -> dict[str, Any]:
     """``["arms=5", "course=single"]`` as keyword arguments; values are Python literals, or else plain text.
 
@@ -102,13 +113,21 @@ def play(
 
 @app.command()
 def benchmark(
-    suite: Annotated[str, typer.Argument(help="Which suite: classic (every agent that is not trained).")] = "classic",
+    suite: Annotated[
+        str,
+        typer.Argument(
+            help="Which suite: classic (every agent that is not trained), or quick (random, reactive, reference and "
+            "oracle on the progressive course, 128 lifetimes)."
+        ),
+    ] = "classic",
     families: Annotated[str | None, typer.Option(help="Environment ids, separated by commas; all by default.")] = None,
     agents: Annotated[
         str | None, typer.Option(help="Agent names, separated by commas; all that fit by default.")
     ] = None,
-    courses: Annotated[str, typer.Option(help="Courses, separated by commas.")] = "progressive,single",
-    lifetimes: Annotated[int, typer.Option(min=1, help="Lifetimes of each evaluation.")] = 1024,
+    courses: Annotated[
+        str | None, typer.Option(help="Courses, separated by commas; progressive,single by default.")
+    ] = None,
+    lifetimes: Annotated[int | None, typer.Option(min=1, help="Lifetimes of each evaluation; 1024 by default.")] = None,
     seed: Seed = 0,
     jobs: Annotated[int | None, typer.Option(min=1, help="Processes; as many as there are cores by default.")] = None,
     store: Annotated[Path, typer.Option(help="The results file. What it holds already is not computed again.")] = Path(
@@ -122,10 +141,15 @@ def benchmark(
     """
     from daytwo.evaluation import benchmark_cells, run_suite
 
-    if suite != "classic":
-        raise ValueError(f"Unknown suite {suite!r}: expected classic.")
+    if suite not in SUITES:
+        raise ValueError(f"Unknown suite {suite!r}: expected {' or '.join(SUITES)}.")
+    defaults = SUITES[suite]
     cells = benchmark_cells(
-        names_of(families), names_of(agents), tuple(names_of(courses) or ()), lifetimes=lifetimes, seed=seed
+        names_of(families),
+        names_of(agents) or defaults["agents"],
+        tuple(names_of(courses) or defaults["courses"]),
+        lifetimes=lifetimes or defaults["lifetimes"],
+        seed=seed,
     )
     outcome = run_suite(cells, store, jobs=jobs)
     console.print(
@@ -356,11 +380,16 @@ def speed(
     num_envs: Annotated[int, typer.Option(min=1, help="Lifetimes side by side.")] = 1024,
     seconds: Annotated[float, typer.Option(min=0.01, help="How long each measurement lasts, at least.")] = 1.0,
     families: Annotated[str | None, typer.Option(help="Environment ids, separated by commas; all by default.")] = None,
+    peers: Annotated[
+        bool, typer.Option("--peers", help="Measure XLand-MiniGrid, too (make peers installs it, apart from DayTwo).")
+    ] = False,
+    peers_python: Annotated[Path, typer.Option(help="The Python that has the peers.")] = Path(".peers/bin/python"),
 ) -> None:
     """Measure steps per second on one core, as ratios to Gymnasium's CartPole, measured in the same run."""
     from daytwo.evaluation.speed import measure, tables
 
-    for table in tables(measure(names_of(families), num_envs=num_envs, seconds=seconds)):
+    python = peers_python if peers else None
+    for table in tables(measure(names_of(families), num_envs=num_envs, seconds=seconds, peers=python)):
         console.print(table)
 
 

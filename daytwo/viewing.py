@@ -57,8 +57,11 @@ def play(
             say("You left.")
             break
         if text in ("?", "help"):
+            if family.continuous:
+                say(f"{family.actions} numbers between -1 and 1, or what the rules name")
+                continue
             names = [f"{k} {family.describe_action(k)}" for k in range(family.actions) if family.action_masks[level, k]]
-            say("; ".join(names) if not family.continuous else f"{family.actions} numbers between -1 and 1")
+            say("; ".join(names))
             continue
         try:
             action = family.parse_action(text, level)

@@ -4,9 +4,12 @@ Absolute speeds say more about the machine than about the code, and other work o
 measured in turns of a few milliseconds, ours and the peers' interleaved, and each gets its best turn.
 """
 
+import os
+import subprocess
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -18,6 +21,7 @@ from daytwo.streams import agent_streams, lifetime_seeds
 
 TURN_SECONDS = 0.02
 PREPARED_ACTIONS = 16
+PEER_STEPS = 16  # a peer takes that many steps at a call, which is how it is meant to be used
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,7 @@ class Speed:
 
     Attributes:
         name: what was measured.
-        part: ``vector``, ``kernel``, ``copy`` or ``single``.
+        part: ``vector``, ``kernel``, ``copy`` or ``single``; ``peer`` for other projects' environments.
         nanoseconds: per environment step, the best of the interleaved turns.
         bytes_per_lifetime: memory held per lifetime, for ``vector`` of ours; else 0.
     """
@@ -86,13 +90,67 @@ def _single_run(env: Any, actions: list[Any]) -> Callable[[int], None]:
     return run
 
 
-def measure(families: Sequence[str] | None = None, *, num_envs: int = 1024, seconds: float = 1.0) -> list[Speed]:
+class Peer:
+    """Another project's environment, run by another Python and measured in turns with ours."""
+
+    def __init__(self, python: str | os.PathLike[str], name: str, num_envs: int) -> None:
+        """Start it.
+
+        Args:
+            python: the interpreter of the environment in which it is installed.
+            name: of the peer (see `daytwo.evaluation.peers`).
+            num_envs: environments side by side.
+
+        Raises:
+            FileNotFoundError: there is no such interpreter.
+            RuntimeError: it does not start; the message ends with what it printed.
+        """
+        if not Path(python).exists():
+            raise FileNotFoundError(f"There is no {python}: `make peers` installs the peers into .peers.")
+        script = str(Path(__file__).with_name("peers.py"))
+        self._process = subprocess.Popen(
+            [str(python), script, name, str(num_envs)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert self._process.stdout is not None
+        answer = self._process.stdout.readline()
+        if not answer.startswith("ready "):
+            _, errors = self._process.communicate()
+            raise RuntimeError(f"The peer {name} did not start: {answer}{errors[-2000:]}")
+        self.title = answer.removeprefix("ready ").strip()
+
+    def run(self, steps: int) -> None:
+        """Let every environment take so many steps."""
+        process = self._process
+        assert process.stdin is not None and process.stdout is not None
+        process.stdin.write(f"{steps * PEER_STEPS}\n")
+        process.stdin.flush()
+        if not process.stdout.readline():
+            raise RuntimeError(f"The peer {self.title} has stopped.")
+
+    def close(self) -> None:
+        """Stop it."""
+        self._process.kill()
+        self._process.communicate()
+
+
+def measure(
+    families: Sequence[str] | None = None,
+    *,
+    num_envs: int = 1024,
+    seconds: float = 1.0,
+    peers: str | os.PathLike[str] | None = None,
+) -> list[Speed]:
     """Measure families and Gymnasium's CartPole.
 
     Args:
         families: environment ids; all registered ones by default.
         num_envs: lifetimes side by side in the vector environments.
         seconds: how long each item is measured, at least, in turns of a fiftieth of a second.
+        peers: the Python of an environment in which XLand-MiniGrid is installed, to measure it, too.
 
     Returns:
         Measurements of ``CartPole`` (Gymnasium's native vector environment and its single one) and of each family:
@@ -129,7 +187,14 @@ def measure(families: Sequence[str] | None = None, *, num_envs: int = 1024, seco
         single.reset(seed=0)
         one = [action[0] if env.family.continuous else int(action[0]) for action in actions]
         add(env_id, "single", _single_run(single, one), 1)
-    found = _interleaved(runs, seconds)
+    started = [Peer(peers, "xland-minigrid", num_envs)] if peers is not None else []
+    try:
+        for peer in started:
+            add(peer.title, "peer", peer.run, num_envs * PEER_STEPS)
+        found = _interleaved(runs, seconds)
+    finally:
+        for peer in started:
+            peer.close()
     return [Speed(name, part, value, size) for (name, part, size), value in zip(named, found, strict=True)]
 
 
@@ -153,7 +218,16 @@ def tables(measured: Sequence[Speed]) -> list[Any]:
     single = Table("environment", "microseconds/step", "of CartPole-v1", title="One lifetime, gymnasium.make")
     vector.add_row("Gymnasium CartPole", f"{1e3 / peer.nanoseconds:.2f}", f"{peer.nanoseconds:.1f}", "1.00", *[""] * 4)
     single.add_row("Gymnasium CartPole", f"{peer_single.nanoseconds / 1e3:.2f}", "1.00")
-    for name in dict.fromkeys(one.name for one in measured if one.name != "CartPole"):
+    others = [one for one in measured if one.part == "peer"]
+    for other in others:
+        vector.add_row(
+            other.name,
+            f"{1e3 / other.nanoseconds:.2f}",
+            f"{other.nanoseconds:.1f}",
+            f"{peer.nanoseconds / other.nanoseconds:.2f}",
+            *[""] * 4,
+        )
+    for name in dict.fromkeys(one.name for one in measured if one.name != "CartPole" and one.part != "peer"):
         ours, kernel, copy = found[name, "vector"], found[name, "kernel"], found[name, "copy"]
         vector.add_row(
             name,
@@ -167,4 +241,11 @@ def tables(measured: Sequence[Speed]) -> list[Any]:
         )
         alone = found[name, "single"]
         single.add_row(name, f"{alone.nanoseconds / 1e3:.2f}", f"{peer_single.nanoseconds / alone.nanoseconds:.2f}")
-    return [vector, single]
+    if not others:
+        return [vector, single]
+    against = Table("environment", *(f"times {one.name}" for one in others), title="Peers: many at a time, on one core")
+    for one in measured:
+        if one.part == "vector":
+            ratios = [f"{other.nanoseconds / one.nanoseconds:.1f}" for other in others]
+            against.add_row("Gymnasium CartPole" if one.name == "CartPole" else one.name, *ratios)
+    return [vector, single, against]

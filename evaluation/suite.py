@@ -201,7 +201,7 @@ def benchmark_cells(
     Raises:
         ValueError: an unknown family or agent.
     """
-    known = ("reference", *agent_names())
+    known = ("reference", "reactive", *agent_names())
     for agent in agents or ():
         if agent not in known and ":" not in agent:
             raise ValueError(f"Unknown agent {agent!r}: expected some of {', '.join(known)}, or module:Class.")
