@@ -20,7 +20,7 @@ from numba.core.bytecode import FunctionIdentity
 # processes that compile the same function for records of different layouts then give both the same name, and a third
 # that loads both from the disk cache runs one in place of the other, which crashes it (numba issue 10486). Random
 # numbers keep the names apart.
-FunctionIdentity._unique_ids = iter(lambda: secrets.randbits(60), None)
+FunctionIdentity._unique_ids = iter(lambda: secrets.randbits(60), None)  # type: ignore[assignment]
 
 _interpreted = os.environ.get("DAYTWO_INTERPRETED", "") not in ("", "0")
 

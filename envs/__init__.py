@@ -11,11 +11,14 @@ from daytwo.registration import register
 register("daytwo.envs.bandit:Bandit", env_id="daytwo/Bandit-v0")
 register("daytwo.envs.tabular_mdp:TabularMDP", env_id="daytwo/TabularMDP-v0")
 register("daytwo.envs.dark_room:DarkRoom", env_id="daytwo/DarkRoom-v0")
+register("daytwo.envs.learning_set:LearningSet", env_id="daytwo/LearningSet-v0")
+register("daytwo.envs.laboratory:Laboratory", env_id="daytwo/Laboratory-v0")
 
 
 def standard_settings() -> list[tuple[str, dict]]:
     """The (id, settings) whose reference returns ship with the package: the defaults and the published variants."""
     from daytwo.envs.dark_room import DPT_ROOM, VARIBAD_GRID
+    from daytwo.envs.learning_set import HARLOW
 
     return [
         ("daytwo/Bandit-v0", {}),
@@ -34,4 +37,7 @@ def standard_settings() -> list[tuple[str, dict]]:
         ("daytwo/DarkRoom-v0", {}),
         ("daytwo/DarkRoom-v0", DPT_ROOM),
         ("daytwo/DarkRoom-v0", VARIBAD_GRID),
+        ("daytwo/LearningSet-v0", {}),
+        ("daytwo/LearningSet-v0", HARLOW),
+        ("daytwo/Laboratory-v0", {}),
     ]

@@ -60,6 +60,7 @@ class Counting(TaskFamily):
 
     name = "Counting"
     episodes = 2
+    told: tuple = ()  # diagnostics
     split_fields = ("secret",)
     visible_at_start = ("secret",)
     draw = staticmethod(draw)
@@ -68,7 +69,7 @@ class Counting(TaskFamily):
     observe = staticmethod(observe)
     oracle = staticmethod(oracle)
 
-    def __init__(self, *, secrets: int = 1000, diagnostics: tuple = ()) -> None:
+    def __init__(self, *, secrets: int = 1000) -> None:
         if not 1 <= secrets <= 1_000_000:
             raise ValueError(f"secrets must be an integer in 1..1000000, received {secrets!r}.")
         super().__init__(
@@ -86,7 +87,7 @@ class Counting(TaskFamily):
             distinct_tasks=secrets,
             reference_returns=ReferenceReturns.given(RANDOM, ORACLE),
             action_names=("wait", "score", "quit"),
-            diagnostics=diagnostics,
+            diagnostics=self.told,
         )
 
 
@@ -119,9 +120,7 @@ class Diagnosed(Counting):
 
     name = "Diagnosed"
     diagnose = staticmethod(count_steps)
-
-    def __init__(self) -> None:
-        super().__init__(diagnostics=[Field("steps", 1), Field("pair", 2)])
+    told = (Field("steps", 1), Field("pair", 2))
 
 
 @register_jitable
