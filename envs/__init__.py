@@ -12,6 +12,7 @@ register("daytwo.envs.bandit:Bandit", env_id="daytwo/Bandit-v0")
 register("daytwo.envs.tabular_mdp:TabularMDP", env_id="daytwo/TabularMDP-v0")
 register("daytwo.envs.dark_room:DarkRoom", env_id="daytwo/DarkRoom-v0")
 register("daytwo.envs.learning_set:LearningSet", env_id="daytwo/LearningSet-v0")
+register("daytwo.envs.textbook:Textbook", env_id="daytwo/Textbook-v0")
 register("daytwo.envs.laboratory:Laboratory", env_id="daytwo/Laboratory-v0")
 
 
@@ -39,5 +40,6 @@ def standard_settings() -> list[tuple[str, dict]]:
         ("daytwo/DarkRoom-v0", VARIBAD_GRID),
         ("daytwo/LearningSet-v0", {}),
         ("daytwo/LearningSet-v0", HARLOW),
+        ("daytwo/Textbook-v0", {}),
         ("daytwo/Laboratory-v0", {}),
     ]
