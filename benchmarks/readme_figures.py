@@ -1,17 +1,26 @@
 """Write README's results table and picture: `python benchmarks/readme_figures.py results.sqlite`.
 
-The results file is what `make benchmark` leaves. The table replaces what stands between the two results marks in
-README.md; the picture is docs/adaptation_curve.png.
+The results file is what `make benchmark` leaves. The table of each family's reference learner, reactive agent and
+oracle replaces what stands between the two results marks in README.md; the table of all agents is docs/results.md; the
+picture is docs/adaptation_curve.png.
 """
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from daytwo.evaluation import Store, score
+from daytwo.registration import env_ids, make_family
 
 ROOT = Path(__file__).resolve().parent.parent
+RESULTS_HEAD = """# Results of all agents
+
+Mean normalised return over the lifetime (*area*) and what of it is due to learning within it (*learning*: area
+minus the amnesiac twin's, or minus 0 where the twin does worse than random), with 95% intervals over 1024 lifetimes on
+test tasks, seed 0. Made by `make benchmark`; `python benchmarks/readme_figures.py` writes this page.
+"""
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 
 
@@ -26,25 +35,43 @@ def load(path: str) -> dict:
     return found
 
 
-def table(found: dict) -> str:
-    """The results as a Markdown table."""
-    lines = [
-        "| environment | agent | progressive: area | learning | single (top level): area | learning |",
-        "|---|---|---|---|---|---|",
-    ]
-    for env_id in dict.fromkeys(key[0] for key in sorted(found)):
+COLUMNS = ("environment", "agent", "progressive: area", "learning", "single (top level): area", "learning")
+
+
+def table(found: dict, chosen: Callable[[str], dict[str, str] | None]) -> str:
+    """The results as a Markdown table.
+
+    Args:
+        found: as `load` returns it.
+        chosen: which agents of an environment to show, and as what; None for all as they are.
+    """
+    lines = [f"| {' | '.join(COLUMNS)} |", "|" + "---|" * len(COLUMNS)]
+    for env_id in env_ids():
+        names = chosen(env_id)
         rows = []
         for agent in {key[2] for key in found if key[0] == env_id}:
+            if names is not None and agent not in names:
+                continue
             cells = []
             for course in ("progressive", "single"):
                 runs = found[env_id, course, agent]
                 scores = score(runs["kept", "fixed"], runs["wiped", "fixed"], runs["kept", "redrawn"])
                 cells += [scores.area, scores.learning]
-            rows.append((cells, agent))
-        for cells, agent in sorted(rows, key=lambda row: -row[0][2].value):
-            name = f"{agent} (privileged)" if agent == "oracle" else agent
+            name = agent if names is None else names[agent]
+            rows.append((cells, f"{name} (privileged)" if agent == "oracle" else name))
+        for cells, name in sorted(rows, key=lambda row: (-row[0][2].value, row[1])):
             lines.append(f"| {env_id} | {name} | {' | '.join(str(cell) for cell in cells)} |")
     return "\n".join(lines)
+
+
+def in_short(env_id: str) -> dict[str, str]:
+    """The agents of README's table: reference learner, reactive agent and oracle, and what they are called there."""
+    family = make_family(env_id)
+    return {
+        str(family.reference): f"reference: {family.reference}",
+        str(family.reactive): f"reactive: {family.reactive}",
+        "oracle": "oracle",
+    }
 
 
 def picture(found: dict, path: Path) -> None:
@@ -99,8 +126,10 @@ def main() -> None:
     readme = ROOT / "README.md"
     text = readme.read_text()
     before, after = text[: text.index(BEGIN) + len(BEGIN)], text[text.index(END) :]
-    results = table(found)
+    results = table(found, in_short)
     readme.write_text(f"{before}\n{results}\n{after}")
+    page = ROOT / "docs" / "results.md"
+    page.write_text(f"{RESULTS_HEAD}\n{table(found, lambda _: None)}\n")
     picture(found, ROOT / "docs" / "adaptation_curve.png")
     print(results)
 

@@ -394,7 +394,7 @@ def ppo_options(horizon: int) -> dict[str, Any]:
         "entropy": 0.01,
         "epochs": 4,
         "rollout_steps": min(horizon, 128),
-        "lifetimes_per_batch": max(1, 2048 // min(horizon, 128)),
+        "lifetimes_per_batch": max(1, 512 // min(horizon, 128)),
     }
 
 
