@@ -5,6 +5,7 @@ VENV ?= .venv
 ARGS ?=
 PYTEST_ARGS ?=
 TEST_EXTRAS ?= dev,train,report
+XMINIGRID ?= 0.9.3
 
 SHELL := /bin/bash
 BIN := $(VENV)/bin

@@ -68,9 +68,12 @@ def play(
         except ValueError as error:
             say(str(error))
             continue
-        _, _, over, _, info = env.step(action)
+        observation, _, over, _, info = env.step(action)
         say(f"{family.describe_action(action)}: reward {info['raw_reward']:g}")
         if "episode_return" in info:
+            if "final_observation" in env.layout:
+                part = env.layout["final_observation"] if not over else slice(0, env.layout.family_size)
+                say(f"The last you see of it: {family.describe_observation(_flat(env, observation)[part], level)}")
             g = info["episode_normalized_return"]
             curve.append(g)
             verdict = "beat" if info["improvement"] > 0 else "stayed below"
@@ -85,6 +88,11 @@ def play(
         if len(stage_levels) > 1 and over:
             say("Each level keeps a bar of its own.")
     return curve
+
+
+def _flat(env: LifetimeEnv, observation: Any) -> np.ndarray:
+    """An observation as one row, also where the environment was made with observation="dict"."""
+    return np.concatenate(list(observation.values())) if isinstance(observation, dict) else observation
 
 
 class _Filmed:

@@ -5,7 +5,7 @@ one), so that what the peers depend on never meets what DayTwo depends on:
 
     python peers.py xland-minigrid NUM_ENVS
 
-It prints ``ready ENVIRONMENT`` and then answers every line that holds a number of steps with ``done`` once all the
+It prints ``ready NAME`` and then answers every line that holds a number of steps with ``done`` once all the
 environments have taken that many. So the caller can take turns between its own environments and the peer's. Everything
 runs on one core.
 
@@ -60,7 +60,7 @@ def xland_minigrid(num_envs: int) -> Any:
     return run
 
 
-PEERS = {"xland-minigrid": (xland_minigrid, f"XLand-MiniGrid {XLAND_ENVIRONMENT}")}
+PEERS = {"xland-minigrid": (xland_minigrid, "XLand-MiniGrid")}
 
 
 def main() -> None:

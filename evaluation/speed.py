@@ -243,7 +243,11 @@ def tables(measured: Sequence[Speed]) -> list[Any]:
         single.add_row(name, f"{alone.nanoseconds / 1e3:.2f}", f"{peer_single.nanoseconds / alone.nanoseconds:.2f}")
     if not others:
         return [vector, single]
-    against = Table("environment", *(f"times {one.name}" for one in others), title="Peers: many at a time, on one core")
+    against = Table(
+        "environment",
+        *(f"times {one.name}" for one in others),
+        title="Peers (XLand-MiniGrid: MiniGrid-FourRooms), one core",
+    )
     for one in measured:
         if one.part == "vector":
             ratios = [f"{other.nanoseconds / one.nanoseconds:.1f}" for other in others]
