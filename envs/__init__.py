@@ -11,15 +11,21 @@ from daytwo.registration import register
 register("daytwo.envs.bandit:Bandit", env_id="daytwo/Bandit-v0")
 register("daytwo.envs.tabular_mdp:TabularMDP", env_id="daytwo/TabularMDP-v0")
 register("daytwo.envs.dark_room:DarkRoom", env_id="daytwo/DarkRoom-v0")
+register("daytwo.envs.maze:Maze", env_id="daytwo/Maze-v0")
 register("daytwo.envs.learning_set:LearningSet", env_id="daytwo/LearningSet-v0")
+register("daytwo.envs.alchemy:Alchemy", env_id="daytwo/Alchemy-v0")
 register("daytwo.envs.textbook:Textbook", env_id="daytwo/Textbook-v0")
 register("daytwo.envs.laboratory:Laboratory", env_id="daytwo/Laboratory-v0")
+register("daytwo.envs.workplace:Workplace", env_id="daytwo/Workplace-v0")
+register("daytwo.envs.point_robot:PointRobot", env_id="daytwo/PointRobot-v0")
+register("daytwo.envs.cart_pole:CartPole", env_id="daytwo/CartPole-v0")
 
 
 def standard_settings() -> list[tuple[str, dict]]:
     """The (id, settings) whose reference returns ship with the package: the defaults and the published variants."""
     from daytwo.envs.dark_room import DPT_ROOM, VARIBAD_GRID
     from daytwo.envs.learning_set import HARLOW
+    from daytwo.envs.point_robot import MAML_2D, PEARL_SPARSE
 
     return [
         ("daytwo/Bandit-v0", {}),
@@ -38,8 +44,15 @@ def standard_settings() -> list[tuple[str, dict]]:
         ("daytwo/DarkRoom-v0", {}),
         ("daytwo/DarkRoom-v0", DPT_ROOM),
         ("daytwo/DarkRoom-v0", VARIBAD_GRID),
+        ("daytwo/Maze-v0", {}),
         ("daytwo/LearningSet-v0", {}),
         ("daytwo/LearningSet-v0", HARLOW),
+        ("daytwo/Alchemy-v0", {}),
+        ("daytwo/Alchemy-v0", {"rotation": "never"}),
         ("daytwo/Textbook-v0", {}),
         ("daytwo/Laboratory-v0", {}),
+        ("daytwo/Workplace-v0", {}),
+        ("daytwo/PointRobot-v0", {}),
+        ("daytwo/PointRobot-v0", MAML_2D),
+        ("daytwo/PointRobot-v0", PEARL_SPARSE),
     ]
