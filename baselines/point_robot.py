@@ -18,7 +18,7 @@ STARTS = 24  # angles at which a planned sweep may begin
 NARROW = 0.13  # half the width, as an angle, of what may hold a goal: up to here it is gone to and not searched for
 MOTOR_ERROR = 1e-4  # steps that differ more from what was expected contradict it
 ANGLE_ERROR = 2e-3  # what is shown is rounded
-EDGE = 1e-3
+EDGE = 1e-3  # within it of the edge of a disc, a remembered place may be in or out
 DELAYS = 4  # later arrivals at a disc weighed against the earliest
 ROUNDS = 3
 BONUS = 8.0  # what finding a goal is worth besides the reward in the present episode, in steps
@@ -110,7 +110,7 @@ def near_alive(alive, i, goal, angle):
 
 
 @register_jitable
-def triangulate(settings, alive, spots, count, i, goal, x, y, apart):
+def triangulate(alive, spots, count, i, goal, x, y, apart):
     """The angles at which a goal lies ``apart`` from (x, y); returns whether one of them fits what was believed."""
     from_start = length(x, y)
     if from_start == 0.0:
@@ -145,7 +145,7 @@ def learn_goal(settings, alive, spots, count, i, goal, last, x, y, reward):
     paid = reward > 0.0
     if goal == last and paid:
         apart = (1.0 - reward) * (settings.radius if settings.pays == CONE else 1.0)
-        if not triangulate(settings, alive, spots, count, i, goal, x, y, apart):
+        if not triangulate(alive, spots, count, i, goal, x, y, apart):
             return False
     kept = 0
     for k in range(count[i, goal]):
@@ -391,7 +391,7 @@ def search(alive, plan, i, goal, x, y, left, stride, sweep, reach):
 
 
 @register_jitable
-def choose(settings, horizons, alive, spots, count, anchors, plan, i, level, goal, x, y, left, stride, sweep):
+def choose(settings, alive, spots, count, anchors, plan, i, level, goal, x, y, left, stride, sweep):
     """The point to head for."""
     if settings.pays >= DISTANCE:
         if anchors[i, 0] >= 2.0:
@@ -486,7 +486,7 @@ def act_all(
             left = horizons[level] - last[i, TIME]
             stride = math.sqrt(square)
             target_x, target_y = choose(
-                settings, horizons, alive, spots, count, anchors, plan, i, level, goal, x, y, left, stride, sweep
+                settings, alive, spots, count, anchors, plan, i, level, goal, x, y, left, stride, sweep
             )
             dx, dy = target_x - x, target_y - y
             ax = (dx * mx + dy * my) / square
@@ -605,8 +605,8 @@ def patrol_heading(x, y, way, stride, sweep, start):
 
 
 @register_jitable
-def patrol_goal(x, y, way, apart, sweep):
-    """Where a goal lies that is ``apart`` away: ahead, or behind if the robot has left the circle of the sweep."""
+def patrol_goal(x, y, way, apart):
+    """Where a goal lies that is ``apart`` away: ahead, or behind for a robot that has come to the goals' own circle."""
     from_start = length(x, y)
     cosine = (from_start * from_start + 1.0 - apart * apart) / (2.0 * max(from_start, 1e-6))
     spread = math.acos(min(max(cosine, -1.0), 1.0))
@@ -640,7 +640,7 @@ def patrol_all(settings, horizons, columns, sweep, start, observations, actions)
         last = settings.goals[level] - 1
         hidden = settings.hidden[level] != 0
         if time == 0:
-            reward = 0.0  # that of another episode
+            reward = np.float64(0.0)  # that of another episode
         stride = settings.stride
         angle = math.atan2(y, x)
         if angle < -0.5 * math.pi:
@@ -689,7 +689,7 @@ def patrol_all(settings, horizons, columns, sweep, start, observations, actions)
                 actions[i] = 0.0
                 continue
             apart = (1.0 - reward) * (settings.radius if settings.pays == CONE else 1.0)
-            goal_x, goal_y = patrol_goal(x, y, way, apart, sweep)
+            goal_x, goal_y = patrol_goal(x, y, way, apart)
             dx, dy = goal_x - x, goal_y - y
         elif hidden and angle > math.pi - start:
             dx, dy = 0.0, 0.0
