@@ -23,6 +23,7 @@ register("daytwo.envs.cart_pole:CartPole", env_id="daytwo/CartPole-v0")
 
 def standard_settings() -> list[tuple[str, dict]]:
     """The (id, settings) whose reference returns ship with the package: the defaults and the published variants."""
+    from daytwo.envs.cart_pole import GYMNASIUM
     from daytwo.envs.dark_room import DPT_ROOM, VARIBAD_GRID
     from daytwo.envs.learning_set import HARLOW
     from daytwo.envs.point_robot import MAML_2D, PEARL_SPARSE
@@ -55,4 +56,7 @@ def standard_settings() -> list[tuple[str, dict]]:
         ("daytwo/PointRobot-v0", {}),
         ("daytwo/PointRobot-v0", MAML_2D),
         ("daytwo/PointRobot-v0", PEARL_SPARSE),
+        ("daytwo/CartPole-v0", {}),
+        ("daytwo/CartPole-v0", {"control": "continuous"}),
+        ("daytwo/CartPole-v0", GYMNASIUM),
     ]
