@@ -336,8 +336,8 @@ class CartPole(TaskFamily):
         places = goal == "place"
         if control == "continuous":
             # Actions differ in type, so each kind of control has a compiled loop of its own.
-            self.step = step_continuous  # type: ignore[method-assign, assignment]
-            self.oracle = oracle_continuous  # type: ignore[method-assign, assignment]
+            self.step = step_continuous
+            self.oracle = oracle_continuous  # type: ignore[assignment]
         never = 1_000_000
         super().__init__(
             keywords={"control": control, "goal": goal, "horizon": horizons, "reach": reach, "width": width}

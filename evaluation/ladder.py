@@ -108,7 +108,7 @@ class Rungs:
 
 def _settings_of(family: TaskFamily) -> dict[str, Any]:
     """The family's settings that are not its defaults."""
-    default = type(family)().keywords
+    default = make_family(type(family)).keywords
     return {name: value for name, value in family.keywords.items() if plain(default.get(name)) != plain(value)}
 
 

@@ -31,9 +31,9 @@ def hold_to_one_core() -> None:
 
 def xland_minigrid(num_envs: int) -> Any:
     """``run(steps)`` for XLand-MiniGrid with ``num_envs`` environments side by side."""
-    import jax
-    import xminigrid
-    from xminigrid.wrappers import GymAutoResetWrapper
+    import jax  # type: ignore[import-not-found]
+    import xminigrid  # type: ignore[import-not-found]
+    from xminigrid.wrappers import GymAutoResetWrapper  # type: ignore[import-not-found]
 
     env, params = xminigrid.make(XLAND_ENVIRONMENT)
     env = GymAutoResetWrapper(env)
