@@ -9,7 +9,7 @@ difference is paired, since both agents live the same lifetimes.
 import argparse
 
 import daytwo
-from daytwo.evaluation.scoring import bootstrap_weights, difference, estimate
+from daytwo.evaluation.statistics import bootstrap_weights, difference, estimate
 
 
 def main() -> None:

@@ -25,8 +25,9 @@ from typing import Any
 
 import numpy as np
 
+from daytwo.evaluation.metrics import final, first
 from daytwo.evaluation.running import Result
-from daytwo.evaluation.scoring import Estimate, bootstrap_weights, difference, estimate, final, first
+from daytwo.evaluation.statistics import Estimate, bootstrap_weights, difference, estimate
 from daytwo.evaluation.store import Store, plain
 from daytwo.evaluation.suite import Cell, run_suite
 from daytwo.family import TaskFamily

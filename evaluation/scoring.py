@@ -1,338 +1,39 @@
-"""The metrics: pure functions of arrays of normalised returns, and `score`, which puts them together.
+"""`score` puts the metrics of one evaluation together, each with its interval and held against its controls."""
 
-Arrays are called ``g`` and have the axes ``[lifetimes, episodes]``: the normalised return (0 is the random policy, 1
-the oracle) of each episode in lived order, padded with NaN where a lifetime had fewer episodes. The unit of
-replication is the lifetime, each on a task of its own: every mean comes with a 95% percentile-bootstrap interval over
-lifetimes. A bootstrap resample is a row of a matrix of multinomial weights, so all resamples of a mean are one matrix
-product, and two arrays of the same lifetimes (an agent and its amnesiac twin) share the matrix and are thereby paired.
-
-Sources: the vocabulary follows Beck et al. 2023, "A Survey of Meta-Reinforcement Learning"; stratified bootstrap
-intervals follow Agarwal et al. 2021, "Deep Reinforcement Learning at the Edge of the Statistical Precipice".
-"""
-
-import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from daytwo.evaluation.metrics import (
+    THRESHOLDS,
+    StageReturns,
+    adaptation_curve,
+    area,
+    estimate_episodes_to,
+    final,
+    first,
+    first_episode_deficit,
+    gain,
+    learning,
+    regret,
+    simple_regret,
+    split_stages,
+)
+from daytwo.evaluation.statistics import (
+    RESAMPLES,
+    Estimate,
+    bootstrap_weights,
+    difference,
+    estimate,
+    number_text,
+    upper_tail,
+)
+
 if TYPE_CHECKING:
     from daytwo.evaluation.running import Result
-
-RESAMPLES = 2000
-CONFIDENCE = 0.95
-THRESHOLDS = (0.5, 0.9)
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A value with its interval.
-
-    Attributes:
-        value: the estimate on the lifetimes themselves; NaN where undefined, inf where "never reached".
-        low: lower end of the 95% interval.
-        high: upper end.
-    """
-
-    value: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{_number(self.value)} [{_number(self.low)}, {_number(self.high)}]"
-
-
-def _number(value: float) -> str:
-    if math.isnan(value):
-        return "-"
-    return "never" if math.isinf(value) else f"{value:.3f}"
-
-
-# --- the bootstrap --------------------------------------------------------------------------------------------------
-
-
-@functools.lru_cache(maxsize=8)
-def _uniform_weights(lifetimes: int, resamples: int, seed: int) -> np.ndarray:
-    rng = np.random.default_rng([seed, lifetimes, resamples])
-    weights = rng.multinomial(lifetimes, np.full(lifetimes, 1.0 / lifetimes), size=resamples).astype(np.float64)
-    weights.setflags(write=False)
-    return weights
-
-
-def bootstrap_weights(
-    lifetimes: int, *, resamples: int = RESAMPLES, seed: int = 0, strata: np.ndarray | None = None
-) -> np.ndarray:
-    """How often each lifetime occurs in each bootstrap resample.
-
-    Args:
-        lifetimes: how many lifetimes, at least 1.
-        resamples: how many resamples, at least 1.
-        seed: of the resampling; equal arguments give equal weights.
-        strata: ``int[lifetimes]``, a label per lifetime (the training seed of the agent that lived it, say); each
-            stratum is then resampled within itself. None is one stratum.
-
-    Returns:
-        ``float64[resamples, lifetimes]``, read-only; each row sums to ``lifetimes``.
-    """
-    if lifetimes < 1 or resamples < 1:
-        raise ValueError(f"Expected at least 1 lifetime and 1 resample, received {lifetimes} and {resamples}.")
-    if strata is None:
-        return _uniform_weights(lifetimes, resamples, seed)
-    strata = np.asarray(strata)
-    if strata.shape != (lifetimes,):
-        raise ValueError(f"strata must have the shape ({lifetimes},), received {strata.shape}.")
-    weights = np.zeros((resamples, lifetimes))
-    for k, label in enumerate(np.unique(strata)):
-        members = np.flatnonzero(strata == label)
-        weights[:, members] = _uniform_weights(len(members), resamples, seed + 1000003 * (k + 1))
-    weights.setflags(write=False)
-    return weights
-
-
-def resampled_means(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """The weighted mean over lifetimes under every resample; NaN entries do not count.
-
-    Args:
-        values: ``float64[lifetimes]`` or ``float64[lifetimes, episodes]``.
-        weights: ``float64[resamples, lifetimes]``.
-
-    Returns:
-        ``float64[resamples]`` or ``float64[resamples, episodes]``; NaN where a resample has no entry at all.
-    """
-    present = ~np.isnan(values)
-    if present.all():
-        return (weights @ values) / len(values)
-    with np.errstate(invalid="ignore"):
-        return (weights @ np.where(present, values, 0.0)) / (weights @ present.astype(np.float64))
-
-
-def interval(samples: np.ndarray, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """The percentile interval of resampled values ``float64[resamples]`` (NaN left out; inf allowed)."""
-    samples = samples[~np.isnan(samples)]
-    if not len(samples):
-        return math.nan, math.nan
-    tail = (1.0 - confidence) / 2.0
-    # Where some resamples never reach a threshold the values are integers and inf: take one of them, never between.
-    method: Literal["inverted_cdf", "linear"] = "inverted_cdf" if np.isinf(samples).any() else "linear"
-    low, high = np.quantile(samples, [tail, 1.0 - tail], method=method)
-    return float(low), float(high)
-
-
-def estimate(values: np.ndarray, weights: np.ndarray) -> Estimate:
-    """The mean of ``values[lifetimes]`` (NaN left out) and its interval."""
-    values = np.asarray(values, dtype=np.float64)
-    present = values[~np.isnan(values)]
-    if not len(present):
-        return Estimate(math.nan, math.nan, math.nan)
-    return Estimate(float(present.mean()), *interval(resampled_means(values, weights)))
-
-
-# --- metrics of each lifetime: float64[lifetimes, episodes] -> float64[lifetimes] -----------------------------------
-
-
-def area(g: np.ndarray) -> np.ndarray:
-    """Mean of g over each lifetime's episodes."""
-    present = ~np.isnan(g)
-    with np.errstate(invalid="ignore"):
-        return np.where(present, g, 0.0).sum(axis=1) / present.sum(axis=1)
-
-
-def first(g: np.ndarray) -> np.ndarray:
-    """The g of each lifetime's first episode: what the agent does before it has learnt anything in the lifetime."""
-    return g[:, 0].copy()
-
-
-def final(g: np.ndarray) -> np.ndarray:
-    """The g of each lifetime's last episode: after adaptation."""
-    lengths = (~np.isnan(g)).sum(axis=1)
-    return np.where(lengths > 0, g[np.arange(len(g)), np.maximum(lengths, 1) - 1], np.nan)
-
-
-def gain(g: np.ndarray) -> np.ndarray:
-    """Last episode minus first episode of each lifetime."""
-    return final(g) - first(g)
-
-
-def regret(g: np.ndarray) -> np.ndarray:
-    """Sum over each lifetime's episodes of what was missed, 1 - g."""
-    present = ~np.isnan(g)
-    return np.where(present, 1.0 - np.where(present, g, 0.0), 0.0).sum(axis=1)
-
-
-def simple_regret(g: np.ndarray) -> np.ndarray:
-    """1 - g of each lifetime's last episode."""
-    return 1.0 - final(g)
-
-
-# --- metrics of the mean over lifetimes -----------------------------------------------------------------------------
-
-
-def mean_curve(g: np.ndarray) -> np.ndarray:
-    """Mean g by episode index, ``float64[episodes]``; NaN entries do not count."""
-    counts = (~np.isnan(g)).sum(axis=0)
-    with np.errstate(invalid="ignore"):
-        return np.where(np.isnan(g), 0.0, g).sum(axis=0) / counts
-
-
-def adaptation_curve(g: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Mean g by episode index, with pointwise intervals.
-
-    Args:
-        g: ``float64[lifetimes, episodes]``.
-        weights: ``float64[resamples, lifetimes]``.
-
-    Returns:
-        ``float64[3, episodes]``: mean, lower end, upper end.
-    """
-    means = resampled_means(g, weights)
-    ends = np.array([interval(means[:, k]) for k in range(g.shape[1])]).T
-    return np.vstack([mean_curve(g), ends])
-
-
-def episodes_to(curve: np.ndarray, threshold: float) -> np.ndarray:
-    """The first episode, counted from 1, whose mean g reaches a threshold.
-
-    Args:
-        curve: ``float64[..., episodes]``: mean g by episode index.
-        threshold: normalised return.
-
-    Returns:
-        ``float64[...]``; inf where it is never reached.
-    """
-    with np.errstate(invalid="ignore"):
-        reached = curve >= threshold
-    return np.where(reached.any(axis=-1), reached.argmax(axis=-1) + 1.0, np.inf)
-
-
-def estimate_episodes_to(g: np.ndarray, threshold: float, weights: np.ndarray) -> Estimate:
-    """`episodes_to` of the mean curve of ``g[lifetimes, episodes]``, with its interval over resampled curves."""
-    mean = mean_curve(g)
-    return Estimate(float(episodes_to(mean, threshold)), *interval(episodes_to(resampled_means(g, weights), threshold)))
-
-
-def difference(
-    values: np.ndarray, others: np.ndarray, weights: np.ndarray, other_weights: np.ndarray | None = None
-) -> Estimate:
-    """Mean of ``values[lifetimes]`` minus mean of ``others[lifetimes]``.
-
-    Args:
-        values: one number per lifetime.
-        others: likewise for the other condition.
-        weights: ``float64[resamples, lifetimes]`` for ``values``.
-        other_weights: for ``others``; None where row l of both is the same lifetime, which pairs them.
-    """
-    samples = resampled_means(values, weights) - resampled_means(
-        others, weights if other_weights is None else other_weights
-    )
-    return Estimate(float(np.nanmean(values) - np.nanmean(others)), *interval(samples))
-
-
-def learning(
-    areas: np.ndarray,
-    twin_areas: np.ndarray,
-    memoryless: float,
-    weights: np.ndarray,
-    twin_weights: np.ndarray | None = None,
-) -> Estimate:
-    """What is due to learning within the lifetime.
-
-    The mean area minus the larger of the amnesiac twin's mean area and the area of the best memoryless rung: neither
-    a good prior nor a twin that breaks when it is wiped counts as learning.
-
-    Args:
-        areas: ``float64[lifetimes]``, `area` of the agent.
-        twin_areas: ``float64[lifetimes]``, `area` of its amnesiac twin.
-        memoryless: area of the best memoryless agent.
-        weights: ``float64[resamples, lifetimes]``.
-        twin_weights: weights for the twin; None where the twin lived the same lifetimes, which pairs them.
-    """
-    twin_samples = resampled_means(twin_areas, weights if twin_weights is None else twin_weights)
-    samples = resampled_means(areas, weights) - np.maximum(twin_samples, memoryless)
-    return Estimate(float(np.nanmean(areas) - max(np.nanmean(twin_areas), memoryless)), *interval(samples))
-
-
-def first_episode_deficit(estimates: Sequence[Estimate]) -> tuple[Estimate, bool]:
-    """How far below random an agent starts: the mark of playing badly on purpose.
-
-    Args:
-        estimates: the mean first g of every stage.
-
-    Returns:
-        ``min(0, g_1)`` of the worst stage with its interval, and whether it is below zero beyond chance: a normal
-        test from the bootstrap interval's width at one-sided 2.5%, corrected for the number of stages (Bonferroni),
-        because the random policy itself is at zero and falls below it half of the time.
-    """
-    usable = [one for one in estimates if not math.isnan(one.value)]
-    if not usable:
-        return Estimate(math.nan, math.nan, math.nan), False
-    worst = min(usable, key=lambda one: one.value)
-    clipped = Estimate(min(0.0, worst.value), min(0.0, worst.low), min(0.0, worst.high))
-    chance = (1.0 - CONFIDENCE) / 2.0 / len(usable)
-    return clipped, any(one.value < 0.0 and upper_tail(-one.value, one) < chance for one in usable)
-
-
-def upper_tail(value: float, uncertain: Estimate) -> float:
-    """P(a normal deviate exceeds ``value`` standard errors), the standard error read off a 95% interval's width."""
-    error = (uncertain.high - uncertain.low) / (2.0 * 1.959964)
-    if not error > 0.0:
-        return 0.0 if value > 0.0 else 1.0
-    return 0.5 * math.erfc(value / error / math.sqrt(2.0))
-
-
-# --- stages ---------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class StageReturns:
-    """The episodes that belong together: one stage at one level.
-
-    Attributes:
-        name: ``"stage 2 (level 1)"``, or ``"level 1"`` where every lifetime lives the stages in an order of its own.
-        stage: index of the stage, -1 where grouped by level.
-        level: index of the level.
-        g: ``float64[lifetimes, episodes of the stage]``, padded with NaN.
-    """
-
-    name: str
-    stage: int
-    level: int
-    g: np.ndarray = field(repr=False)
-
-
-def _packed(values: np.ndarray, where: np.ndarray) -> np.ndarray:
-    """Row by row, the entries ``where`` is true, moved to the left and padded with NaN."""
-    order = np.argsort(~where, axis=1, kind="stable")
-    width = int(where.sum(axis=1).max(initial=0))
-    packed = np.where(np.take_along_axis(where, order, axis=1), np.take_along_axis(values, order, axis=1), np.nan)
-    return packed[:, :width]
-
-
-def split_stages(g: np.ndarray, stages: np.ndarray, levels: np.ndarray) -> list[StageReturns]:
-    """Cut lifetimes into stages, so that no metric mixes levels.
-
-    Args:
-        g: ``float64[lifetimes, episodes]``.
-        stages: ``int[lifetimes, episodes]``, index of the stage, -1 where padded.
-        levels: ``int[lifetimes, episodes]``, index of the level, -1 where padded.
-
-    Returns:
-        One `StageReturns` per stage in order. Where the level of a stage differs from lifetime to lifetime (a
-        shuffled course), one per level instead, each lifetime's episodes at that level in lived order.
-    """
-    parts = []
-    for stage in range(int(stages.max(initial=-1)) + 1):
-        where = stages == stage
-        found = np.unique(levels[where])
-        if len(found) > 1:
-            return [
-                StageReturns(f"level {level}", -1, int(level), _packed(g, levels == level))
-                for level in np.unique(levels[levels >= 0])
-            ]
-        if len(found):
-            parts.append(StageReturns(f"stage {stage + 1} (level {found[0]})", stage, int(found[0]), _packed(g, where)))
-    return parts
 
 
 @dataclass(frozen=True)
@@ -526,7 +227,7 @@ class Scores:
             if len(one.mean) == 1:
                 lines.append(f"  {name}, {one.stage}: first {one.first[0]}  final {one.final[0]}  mean {one.mean[0]}")
             else:
-                lines.append(f"  {name}, {one.stage}: {' '.join(_number(part.value) for part in one.mean)}")
+                lines.append(f"  {name}, {one.stage}: {' '.join(number_text(part.value) for part in one.mean)}")
         lines += [f"  note: {note}" for note in self.notes]
         return "\n".join(lines)
 

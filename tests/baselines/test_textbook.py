@@ -13,7 +13,7 @@ import daytwo
 from daytwo.baselines.textbook import Algebraist, MarginNote, Memoriser, product_tables
 from daytwo.envs.textbook import CHAPTERS, QUESTIONS, Textbook
 from daytwo.evaluation import evaluate
-from daytwo.evaluation.scoring import bootstrap_weights, difference
+from daytwo.evaluation.statistics import bootstrap_weights, difference
 from daytwo.kernels import interpreted
 from daytwo.streams import lifetime_seeds
 

@@ -20,7 +20,7 @@ from daytwo.evaluation.ladder import (
     stored_ppo,
     train_ppo,
 )
-from daytwo.evaluation.scoring import Estimate
+from daytwo.evaluation.statistics import Estimate
 from daytwo.registration import make_family
 from tests.toy import Counting, Steering
 

@@ -9,8 +9,9 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+from daytwo.evaluation.metrics import area
 from daytwo.evaluation.report import write_report
-from daytwo.evaluation.scoring import area, score
+from daytwo.evaluation.scoring import score
 from daytwo.evaluation.store import Store, StoreError
 from tests.evaluation.synthetic import make_cell, make_result
 

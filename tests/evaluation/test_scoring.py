@@ -7,8 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from daytwo.evaluation import scoring
-from daytwo.evaluation.scoring import Estimate, bootstrap_weights, score
+from daytwo.evaluation import metrics, statistics
+from daytwo.evaluation.scoring import score
+from daytwo.evaluation.statistics import Estimate, bootstrap_weights
 from tests.evaluation.synthetic import make_result
 
 NAN = math.nan
@@ -22,35 +23,35 @@ def noisy(mean, lifetimes=400, spread=0.3, seed=0):
 
 
 def test_metrics_of_each_lifetime():
-    np.testing.assert_allclose(scoring.area(G), [0.5, 0.4, 0.1])
-    np.testing.assert_allclose(scoring.first(G), [0.0, 0.2, 0.1])
-    np.testing.assert_allclose(scoring.final(G), [1.0, 0.6, 0.1])
-    np.testing.assert_allclose(scoring.gain(G), [1.0, 0.4, 0.0])
-    np.testing.assert_allclose(scoring.regret(G), [1.5, 1.8, 0.9])
-    np.testing.assert_allclose(scoring.simple_regret(G), [0.0, 0.4, 0.9])
-    np.testing.assert_allclose(scoring.mean_curve(G), [0.1, 0.45, 0.8])
+    np.testing.assert_allclose(metrics.area(G), [0.5, 0.4, 0.1])
+    np.testing.assert_allclose(metrics.first(G), [0.0, 0.2, 0.1])
+    np.testing.assert_allclose(metrics.final(G), [1.0, 0.6, 0.1])
+    np.testing.assert_allclose(metrics.gain(G), [1.0, 0.4, 0.0])
+    np.testing.assert_allclose(metrics.regret(G), [1.5, 1.8, 0.9])
+    np.testing.assert_allclose(metrics.simple_regret(G), [0.0, 0.4, 0.9])
+    np.testing.assert_allclose(metrics.mean_curve(G), [0.1, 0.45, 0.8])
 
 
 def test_a_lifetime_without_episodes_counts_for_nothing():
     g = np.array([[NAN, NAN], [0.2, 0.4]])
-    assert np.isnan(scoring.area(g)[0]) and np.isnan(scoring.final(g)[0]) and np.isnan(scoring.gain(g)[0])
-    assert scoring.estimate(scoring.area(g), bootstrap_weights(2)).value == pytest.approx(0.3)
+    assert np.isnan(metrics.area(g)[0]) and np.isnan(metrics.final(g)[0]) and np.isnan(metrics.gain(g)[0])
+    assert statistics.estimate(metrics.area(g), bootstrap_weights(2)).value == pytest.approx(0.3)
 
 
 def test_episodes_to_counts_from_one_and_may_be_never():
     curve = np.array([0.1, 0.5, 0.49, 0.95])
-    assert scoring.episodes_to(curve, 0.5) == 2
-    assert scoring.episodes_to(curve, 0.1) == 1
-    assert scoring.episodes_to(curve, 0.9) == 4
-    assert scoring.episodes_to(curve, 0.99) == math.inf
-    assert scoring.episodes_to(np.array([curve, curve + 0.4]), 0.5).tolist() == [2, 1]
+    assert metrics.episodes_to(curve, 0.5) == 2
+    assert metrics.episodes_to(curve, 0.1) == 1
+    assert metrics.episodes_to(curve, 0.9) == 4
+    assert metrics.episodes_to(curve, 0.99) == math.inf
+    assert metrics.episodes_to(np.array([curve, curve + 0.4]), 0.5).tolist() == [2, 1]
 
 
 def test_the_interval_of_episodes_to_holds_whole_episodes_or_never():
     g = noisy([0.3, 0.5, 0.7])  # the second episode's mean is at the threshold, so either side of it is likely
-    reached = scoring.estimate_episodes_to(g, 0.5, bootstrap_weights(len(g)))
+    reached = metrics.estimate_episodes_to(g, 0.5, bootstrap_weights(len(g)))
     assert (reached.low, reached.high) == (2, 3)
-    never = scoring.estimate_episodes_to(noisy([0.3, 0.5]), 0.5, bootstrap_weights(400))
+    never = metrics.estimate_episodes_to(noisy([0.3, 0.5]), 0.5, bootstrap_weights(400))
     assert (never.low, never.high) == (2, math.inf)
 
 
@@ -68,12 +69,12 @@ def test_strata_are_resampled_within_themselves():
     weights = bootstrap_weights(40, resamples=100, strata=strata)
     assert (weights[:, :10].sum(axis=1) == 10).all() and (weights[:, 10:].sum(axis=1) == 30).all()
     g = np.where(strata == 0, 0.0, 1.0)  # all scatter lies between the strata
-    assert scoring.estimate(g, weights) == Estimate(0.75, 0.75, 0.75)
+    assert statistics.estimate(g, weights) == Estimate(0.75, 0.75, 0.75)
 
 
 def test_intervals_agree_with_the_theory_of_the_mean():
     x = np.random.default_rng(1).standard_normal(500)
-    found = scoring.estimate(x, bootstrap_weights(500, resamples=4000))
+    found = statistics.estimate(x, bootstrap_weights(500, resamples=4000))
     half = 1.96 * x.std(ddof=1) / math.sqrt(500)
     assert found.value == pytest.approx(x.mean())
     assert found.low == pytest.approx(x.mean() - half, abs=0.1 * half)
@@ -83,7 +84,7 @@ def test_intervals_agree_with_the_theory_of_the_mean():
 def test_intervals_cover_the_truth_as_often_as_they_say():
     rng = np.random.default_rng(2)
     weights = bootstrap_weights(100, resamples=1000)
-    found = [scoring.estimate(rng.exponential(size=100), weights) for _ in range(400)]
+    found = [statistics.estimate(rng.exponential(size=100), weights) for _ in range(400)]
     covered = np.mean([one.low <= 1.0 <= one.high for one in found])
     assert 0.90 < covered < 0.98  # skewed data and percentile intervals: a little below .95
 
@@ -91,14 +92,14 @@ def test_intervals_cover_the_truth_as_often_as_they_say():
 def test_missing_entries_are_left_out_of_resampled_means():
     weights = np.array([[2.0, 1.0, 0.0], [0.0, 0.0, 3.0], [1.0, 1.0, 1.0]])
     values = np.array([[1.0, NAN], [4.0, 2.0], [7.0, NAN]])
-    np.testing.assert_allclose(scoring.resampled_means(values, weights), [[2.0, 2.0], [7.0, NAN], [4.0, 2.0]])
+    np.testing.assert_allclose(statistics.resampled_means(values, weights), [[2.0, 2.0], [7.0, NAN], [4.0, 2.0]])
 
 
 def test_stages_are_cut_at_their_boundaries():
     stages = np.array([[0, 0, 1, 1, 1], [0, 1, 1, -1, -1]])
     levels = np.where(stages < 0, -1, stages * 2)
     g = np.where(stages < 0, NAN, np.arange(10.0).reshape(2, 5))
-    parts = scoring.split_stages(g, stages, levels)
+    parts = metrics.split_stages(g, stages, levels)
     assert [(part.stage, part.level) for part in parts] == [(0, 0), (1, 2)]
     np.testing.assert_array_equal(parts[0].g, [[0, 1], [5, NAN]])
     np.testing.assert_array_equal(parts[1].g, [[2, 3, 4], [6, 7, NAN]])
@@ -107,7 +108,7 @@ def test_stages_are_cut_at_their_boundaries():
 def test_shuffled_stages_are_grouped_by_level_so_that_no_metric_mixes_levels():
     stages = np.array([[0, 0, 1, 1]] * 2)
     levels = np.array([[0, 0, 1, 1], [1, 1, 0, 0]])
-    parts = scoring.split_stages(np.arange(8.0).reshape(2, 4), stages, levels)
+    parts = metrics.split_stages(np.arange(8.0).reshape(2, 4), stages, levels)
     assert [(part.stage, part.level) for part in parts] == [(-1, 0), (-1, 1)]
     np.testing.assert_array_equal(parts[0].g, [[0, 1], [6, 7]])
     np.testing.assert_array_equal(parts[1].g, [[2, 3], [4, 5]])
@@ -173,8 +174,8 @@ def test_the_redrawn_control_is_flagged_by_chance_as_seldom_as_it_says():
     for seed in range(200):
         twin = make_result(noisy([0.2, 0.2], lifetimes=100, seed=seed), memory="wiped")
         redrawn = make_result(noisy([0.2, 0.2], lifetimes=100, seed=1000 + seed), task="redrawn")
-        excess = scoring.difference(
-            scoring.area(redrawn.normalized), scoring.area(twin.normalized), bootstrap_weights(100, resamples=500)
+        excess = statistics.difference(
+            metrics.area(redrawn.normalized), metrics.area(twin.normalized), bootstrap_weights(100, resamples=500)
         )
         flags.append(excess.low > 0)
     assert 0 <= np.mean(flags) < 0.06

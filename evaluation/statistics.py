@@ -1,0 +1,148 @@
+"""Values with intervals: bootstrap resamples over lifetimes, and means, differences and tails read off them.
+
+The unit of replication is the lifetime, each on a task of its own. A bootstrap resample is a row of a matrix of
+multinomial weights, so all resamples of a mean are one matrix product, and two arrays of the same lifetimes (an agent
+and its amnesiac twin, two agents under one seed) share the matrix and are thereby paired.
+
+Source: stratified bootstrap intervals follow Agarwal et al. 2021, "Deep Reinforcement Learning at the Edge of the
+Statistical Precipice", section 4.
+"""
+
+import functools
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+RESAMPLES = 2000
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value with its interval.
+
+    Attributes:
+        value: the estimate on the lifetimes themselves; NaN where undefined, inf where "never reached".
+        low: lower end of the 95% interval.
+        high: upper end.
+    """
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{number_text(self.value)} [{number_text(self.low)}, {number_text(self.high)}]"
+
+
+def number_text(value: float) -> str:
+    """A value with three decimals; ``-`` where undefined, ``never`` where infinite."""
+    if math.isnan(value):
+        return "-"
+    return "never" if math.isinf(value) else f"{value:.3f}"
+
+
+# --- the bootstrap --------------------------------------------------------------------------------------------------
+
+
+@functools.lru_cache(maxsize=8)
+def _uniform_weights(lifetimes: int, resamples: int, seed: int) -> np.ndarray:
+    rng = np.random.default_rng([seed, lifetimes, resamples])
+    weights = rng.multinomial(lifetimes, np.full(lifetimes, 1.0 / lifetimes), size=resamples).astype(np.float64)
+    weights.setflags(write=False)
+    return weights
+
+
+def bootstrap_weights(
+    lifetimes: int, *, resamples: int = RESAMPLES, seed: int = 0, strata: np.ndarray | None = None
+) -> np.ndarray:
+    """How often each lifetime occurs in each bootstrap resample.
+
+    Args:
+        lifetimes: how many lifetimes, at least 1.
+        resamples: how many resamples, at least 1.
+        seed: of the resampling; equal arguments give equal weights.
+        strata: ``int[lifetimes]``, a label per lifetime (the training seed of the agent that lived it, say); each
+            stratum is then resampled within itself. None is one stratum.
+
+    Returns:
+        ``float64[resamples, lifetimes]``, read-only; each row sums to ``lifetimes``.
+    """
+    if lifetimes < 1 or resamples < 1:
+        raise ValueError(f"Expected at least 1 lifetime and 1 resample, received {lifetimes} and {resamples}.")
+    if strata is None:
+        return _uniform_weights(lifetimes, resamples, seed)
+    strata = np.asarray(strata)
+    if strata.shape != (lifetimes,):
+        raise ValueError(f"strata must have the shape ({lifetimes},), received {strata.shape}.")
+    weights = np.zeros((resamples, lifetimes))
+    for k, label in enumerate(np.unique(strata)):
+        members = np.flatnonzero(strata == label)
+        weights[:, members] = _uniform_weights(len(members), resamples, seed + 1000003 * (k + 1))
+    weights.setflags(write=False)
+    return weights
+
+
+def resampled_means(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The weighted mean over lifetimes under every resample; NaN entries do not count.
+
+    Args:
+        values: ``float64[lifetimes]`` or ``float64[lifetimes, episodes]``.
+        weights: ``float64[resamples, lifetimes]``.
+
+    Returns:
+        ``float64[resamples]`` or ``float64[resamples, episodes]``; NaN where a resample has no entry at all.
+    """
+    present = ~np.isnan(values)
+    if present.all():
+        return (weights @ values) / len(values)
+    with np.errstate(invalid="ignore"):
+        return (weights @ np.where(present, values, 0.0)) / (weights @ present.astype(np.float64))
+
+
+def interval(samples: np.ndarray, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """The percentile interval of resampled values ``float64[resamples]`` (NaN left out; inf allowed)."""
+    samples = samples[~np.isnan(samples)]
+    if not len(samples):
+        return math.nan, math.nan
+    tail = (1.0 - confidence) / 2.0
+    # Where some resamples never reach a threshold the values are integers and inf: take one of them, never between.
+    method: Literal["inverted_cdf", "linear"] = "inverted_cdf" if np.isinf(samples).any() else "linear"
+    low, high = np.quantile(samples, [tail, 1.0 - tail], method=method)
+    return float(low), float(high)
+
+
+def estimate(values: np.ndarray, weights: np.ndarray) -> Estimate:
+    """The mean of ``values[lifetimes]`` (NaN left out) and its interval."""
+    values = np.asarray(values, dtype=np.float64)
+    present = values[~np.isnan(values)]
+    if not len(present):
+        return Estimate(math.nan, math.nan, math.nan)
+    return Estimate(float(present.mean()), *interval(resampled_means(values, weights)))
+
+
+def difference(
+    values: np.ndarray, others: np.ndarray, weights: np.ndarray, other_weights: np.ndarray | None = None
+) -> Estimate:
+    """Mean of ``values[lifetimes]`` minus mean of ``others[lifetimes]``.
+
+    Args:
+        values: one number per lifetime.
+        others: likewise for the other condition.
+        weights: ``float64[resamples, lifetimes]`` for ``values``.
+        other_weights: for ``others``; None where row l of both is the same lifetime, which pairs them.
+    """
+    samples = resampled_means(values, weights) - resampled_means(
+        others, weights if other_weights is None else other_weights
+    )
+    return Estimate(float(np.nanmean(values) - np.nanmean(others)), *interval(samples))
+
+
+def upper_tail(value: float, uncertain: Estimate) -> float:
+    """P(a normal deviate exceeds ``value`` standard errors), the standard error read off a 95% interval's width."""
+    error = (uncertain.high - uncertain.low) / (2.0 * 1.959964)
+    if not error > 0.0:
+        return 0.0 if value > 0.0 else 1.0
+    return 0.5 * math.erfc(value / error / math.sqrt(2.0))
