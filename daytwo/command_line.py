@@ -247,24 +247,25 @@ def ladder(
         typer.Option(min=1, help="Train the memoryless PPO anew for so many steps a level (the extra daytwo[train])."),
     ] = None,
     keep: Annotated[
-        bool, typer.Option("--keep", help="Write what was trained into the package's table (for maintainers).")
+        bool, typer.Option("--keep", help="Write the memoryless rungs into the package's table (for maintainers).")
     ] = False,
 ) -> None:
     """Print the oracle ladder of every level: random 0, best memoryless, reference learner, oracle 1."""
     from daytwo.evaluation import ladder as rungs
+    from daytwo.evaluation.rungs import as_estimate, store_rungs
 
     chosen, families = parse_settings(settings), None if env is None else [env]
-    trained = None
+    trained: dict[tuple[str, int], Any] = {}
     if train_steps is not None:
         try:
             from daytwo.integrations.training import train as run
         except ImportError as error:
             raise ImportError(f"Training needs {error.name}: pip install 'daytwo[train]'.") from error
-        found = rungs.train_ppo(families, run, steps=train_steps, seed=seed, lifetimes=lifetimes, **chosen)
-        if keep:
-            rungs.store_ppo(found, chosen)
-        trained = {key: rungs.as_estimate(rung) for key, rung in found.items()}
-    measured = rungs.climb(families, lifetimes=lifetimes, seed=seed, store=store, jobs=jobs, ppo=trained, **chosen)
+        trained = rungs.train_ppo(families, run, steps=train_steps, seed=seed, lifetimes=lifetimes, **chosen)
+    ppo = {key: as_estimate(rung) for key, rung in trained.items()} or None
+    measured = rungs.climb(families, lifetimes=lifetimes, seed=seed, store=store, jobs=jobs, ppo=ppo, **chosen)
+    if keep:
+        store_rungs(rungs.rows_to_keep(measured, trained, lifetimes=lifetimes, seed=seed))
     for env_id in dict.fromkeys(one.env_id for one in measured):
         own = [one for one in measured if one.env_id == env_id]
         table = Table(*rungs.LADDER_COLUMNS, title=f"{env_id}: mean normalised return ± half a 95% interval")

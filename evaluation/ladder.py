@@ -11,21 +11,18 @@ Everything is measured through `daytwo.evaluation.suite`, so it is spread over p
 minutes a level to train, so its rung is kept in a table that ships with the package, and trained again on request.
 """
 
-import ast
-import hashlib
-import inspect
 import itertools
 import json
 import math
-import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from daytwo.evaluation.metrics import final, first
+from daytwo.evaluation.rungs import dynamics_code, stored_rungs
 from daytwo.evaluation.running import Result
 from daytwo.evaluation.statistics import Estimate, bootstrap_weights, difference, estimate
 from daytwo.evaluation.store import Store, plain
@@ -33,7 +30,6 @@ from daytwo.evaluation.suite import Cell, run_suite
 from daytwo.family import TaskFamily
 from daytwo.registration import env_ids, make_family
 
-TABLE = Path(__file__).with_name("ladder.json")
 CONSTANT = "daytwo.baselines.basic:Constant"
 EPISODES = 10  # in which a reference learner has to adapt
 # What makes a level test learning.
@@ -207,7 +203,15 @@ def climb(
         RuntimeError: an evaluation failed; the others are stored.
     """
     plans = [_Plan(env_id, settings, lifetimes, seed) for env_id in families or env_ids()]
-    known = stored_ppo(settings) if ppo is None else ppo
+    known = ppo
+    if known is None:
+        shipped = {plan.env_id: stored_rungs(plan.family) for plan in plans}
+        known = {
+            (env_id, level): one
+            for env_id, found in shipped.items()
+            for (level, kind), one in found.items()
+            if kind == "ppo"
+        }
     with Store(store, write=True) as opened:
 
         def run(cells: list[Cell]) -> None:
@@ -380,26 +384,32 @@ def train_ppo(
                 "seed": seed,
                 "lifetimes": lifetimes,
                 "seconds": float((out / "done").read_text()),
-                "family": dynamics_code(family),
             }
     return found
 
 
-def dynamics_code(family: TaskFamily) -> str:
-    """A hash of what decides a family's dynamics: its compiled functions, constants, settings and horizons.
+def rows_to_keep(
+    rungs: Sequence[Rungs], ppo: Mapping[tuple[str, int], Mapping[str, Any]], *, lifetimes: int, seed: int
+) -> dict[tuple[str, int, str], dict[str, Any]]:
+    """What `daytwo.evaluation.rungs.store_rungs` takes: the memoryless rungs that were measured, and PPO if trained.
 
-    Unlike `TaskFamily.fingerprint` it does not change with words, pictures and checks, so that a rung that took
-    minutes to train outlives them.
+    Args:
+        rungs: of `climb`.
+        ppo: of `train_ppo`, or empty.
+        lifetimes: that `climb` measured with.
+        seed: likewise.
     """
-    source = inspect.getsource(sys.modules[family.step.__module__])
-    parts = [family.settings.tobytes().hex(), repr([(level.horizon, level.actions) for level in family.levels])]
-    for node in ast.parse(source).body:
-        compiled = isinstance(node, ast.FunctionDef) and any("jit" in ast.dump(one) for one in node.decorator_list)
-        if isinstance(node, ast.FunctionDef) and compiled and ast.get_docstring(node) is not None:
-            node.body = node.body[1:]
-        if compiled or isinstance(node, ast.Assign):
-            parts.append(ast.dump(node, annotate_fields=False))
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+    rows: dict[tuple[str, int, str], dict[str, Any]] = {}
+    for one in rungs:
+        settings = json.dumps(plain(dict(one.settings)), sort_keys=True)
+        common = {"settings": settings, "family": dynamics_code(make_family(one.env_id, **one.settings))}
+        measured = {"lifetimes": lifetimes, "seed": seed}
+        for kind, value in (("constant", one.constant), ("reactive", one.reactive)):
+            if value is not None:
+                rows[one.env_id, one.level, kind] = {**asdict(value), **measured, **common}
+        if (one.env_id, one.level) in ppo:
+            rows[one.env_id, one.level, "ppo"] = {**ppo[one.env_id, one.level], **common}
+    return rows
 
 
 def ppo_options(horizon: int) -> dict[str, Any]:
@@ -415,55 +425,6 @@ def ppo_options(horizon: int) -> dict[str, Any]:
         "rollout_steps": min(horizon, 128),
         "lifetimes_per_batch": max(1, 2048 // min(horizon, 128)),
     }
-
-
-def as_estimate(rung: Mapping[str, Any]) -> Estimate:
-    """A rung of `train_ppo` or of the table as a value with its interval."""
-    return Estimate(float(rung["value"]), float(rung["low"]), float(rung["high"]))
-
-
-def _key(settings: Mapping[str, Any]) -> str:
-    return json.dumps(plain(dict(settings)), sort_keys=True)
-
-
-def stored_ppo(settings: Mapping[str, Any] | None = None, table: str | Path = TABLE) -> dict[tuple[str, int], Estimate]:
-    """The PPO rungs that ship with the package, by environment and level.
-
-    A rung counts only for the very dynamics that it was trained on.
-    """
-    path = Path(table)
-    if not path.exists():
-        return {}
-    found = {}
-    for row in json.loads(path.read_text()):
-        if row["settings"] != _key(settings or {}) or row["env_id"] not in env_ids():
-            continue
-        if dynamics_code(make_family(row["env_id"], **(settings or {}))) == row["family"]:
-            found[row["env_id"], int(row["level"])] = as_estimate(row)
-    return found
-
-
-def store_ppo(
-    found: Mapping[tuple[str, int], Mapping[str, Any]],
-    settings: Mapping[str, Any] | None = None,
-    table: str | Path = TABLE,
-) -> None:
-    """Write PPO rungs into the table, in place of those of the same environments, settings and levels."""
-    path = Path(table)
-    rows = {(row["env_id"], row["settings"], row["level"]): row for row in _read(path)}
-    for (env_id, level), rung in found.items():
-        rows[env_id, _key(settings or {}), level] = {
-            "env_id": env_id,
-            "settings": _key(settings or {}),
-            "level": level,
-            **rung,
-        }
-    lines = [json.dumps(rows[key]) for key in sorted(rows)]
-    path.write_text("[\n" + ",\n".join(lines) + "\n]\n")
-
-
-def _read(path: Path) -> list[dict[str, Any]]:
-    return json.loads(path.read_text()) if path.exists() else []
 
 
 # --- tables ---------------------------------------------------------------------------------------------------------
@@ -538,13 +499,11 @@ __all__ = [
     "LADDER_COLUMNS",
     "TRANSFER_COLUMNS",
     "Rungs",
-    "as_estimate",
     "climb",
     "constant_actions",
     "ladder_row",
     "markdown",
-    "store_ppo",
-    "stored_ppo",
+    "rows_to_keep",
     "train_ppo",
     "transfer_row",
 ]

@@ -1,6 +1,7 @@
 """The oracle ladder: honest rungs, a choice that is made on other tasks, and a table that goes stale."""
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -13,13 +14,12 @@ from daytwo.evaluation.ladder import (
     Rungs,
     climb,
     constant_actions,
-    dynamics_code,
     ladder_row,
     markdown,
-    store_ppo,
-    stored_ppo,
+    rows_to_keep,
     train_ppo,
 )
+from daytwo.evaluation.rungs import dynamics_code, memoryless_rungs, store_rungs, stored_rungs
 from daytwo.evaluation.statistics import Estimate
 from daytwo.registration import make_family
 from tests.toy import Counting, Steering
@@ -102,16 +102,41 @@ def test_the_dynamics_code_changes_with_settings_and_not_with_words():
     assert len(codes) == len(daytwo.env_ids())
 
 
-def test_a_stored_rung_counts_only_for_the_dynamics_it_was_trained_on(tmp_path):
-    table = tmp_path / "ladder.json"
-    assert stored_ppo(table=table) == {}
-    row = {"value": 0.4, "low": 0.3, "high": 0.5, "family": dynamics_code(make_family(BANDIT))}
-    store_ppo({(BANDIT, 0): row, (BANDIT, 1): {**row, "family": "another"}}, table=table)
-    assert stored_ppo(table=table) == {(BANDIT, 0): Estimate(0.4, 0.3, 0.5)}
-    store_ppo({(BANDIT, 0): {**row, "value": 0.45}}, table=table)
-    assert stored_ppo(table=table)[BANDIT, 0].value == 0.45
-    assert len(json.loads(table.read_text())) == 2
-    assert stored_ppo({"arms": 5, "pulls": 10}, table=table) == {}
+def test_a_stored_rung_counts_only_for_the_dynamics_it_was_measured_on(tmp_path):
+    table, family = tmp_path / "ladder.json", make_family(BANDIT)
+    assert stored_rungs(family, table) == {}
+    row = {"value": 0.4, "low": 0.3, "high": 0.5, "settings": "{}", "family": dynamics_code(family)}
+    store_rungs({(BANDIT, 0, "ppo"): row, (BANDIT, 1, "ppo"): {**row, "family": "another"}}, table)
+    assert stored_rungs(family, table) == {(0, "ppo"): Estimate(0.4, 0.3, 0.5)}
+    store_rungs({(BANDIT, 0, "ppo"): {**row, "value": 0.45}, (BANDIT, 0, "reactive"): row}, table)
+    assert {key: one.value for key, one in stored_rungs(family, table).items()} == {
+        (0, "ppo"): 0.45,
+        (0, "reactive"): 0.4,
+    }
+    assert len(json.loads(table.read_text())) == 3
+    assert stored_rungs(make_family(BANDIT, arms=5, pulls=10), table) == {}
+
+
+def test_what_was_measured_can_be_kept(climbed, tmp_path):
+    table, family = tmp_path / "ladder.json", make_family(BANDIT)
+    store_rungs(rows_to_keep(climbed, {}, lifetimes=256, seed=0), table)
+    kept = stored_rungs(family, table)
+    assert set(kept) == {(level, kind) for level in range(3) for kind in ("constant", "reactive")}
+    assert kept[1, "reactive"] == climbed[1].reactive
+
+
+@pytest.mark.parametrize("env_id", daytwo.env_ids())
+def test_every_level_of_every_family_has_a_best_memoryless_rung(env_id):
+    family = make_family(env_id)
+    found, best = stored_rungs(family), memoryless_rungs(family)
+    for level in range(len(family.levels)):
+        assert {"reactive", "ppo"} <= {kind for at, kind in found if at == level}
+        assert best[level] == max(0.0, *(one.value for (at, _), one in found.items() if at == level))
+
+
+def test_rungs_of_other_settings_and_of_outside_families_are_unknown():
+    assert all(math.isnan(one) for one in memoryless_rungs(make_family(BANDIT, arms=7)))
+    assert all(math.isnan(one) for one in memoryless_rungs(Counting()))
 
 
 def test_ppo_rungs_are_trained_once_and_measured(tmp_path):
