@@ -409,7 +409,8 @@ def calibrate(
     table = Table(
         "environment", "settings", "level", "random", "oracle", "exact oracle", "difference / s.e.", title="Calibration"
     )
-    families = [make_family(env_id, **settings) for env_id, settings in daytwo.envs.standard_settings()]
+    shipped = [*daytwo.envs.standard_settings(), *daytwo.envs.harder_settings()]
+    families = [make_family(env_id, **settings) for env_id, settings in shipped]
     if store:
         calibration.store(families)
     for family in families:

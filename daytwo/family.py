@@ -132,7 +132,8 @@ class TaskFamily:
 
     Class attributes to set: ``name`` (ids are ``daytwo/<name>-v<version>``), ``version``, ``tags``, ``episodes`` (per
     stage, by default), ``reference`` (name or class of the reference learner), ``reactive`` (name or class of the best
-    hand-made agent without a memory: a rung of the ladder), ``split_fields`` (integer task fields
+    hand-made agent without a memory: a rung of the ladder), ``harder`` (settings with the same spaces under which all is
+    harder, to try agents on that were trained on the defaults), ``split_fields`` (integer task fields
     whose hash decides the split; leave empty for continuous tasks, which split by random key), ``visible_at_start``
     (task fields that a lifetime's first observation rightly shows), ``show`` (extras in the observation by default),
     and the functions of this module's docstring as ``staticmethod``.
@@ -144,6 +145,7 @@ class TaskFamily:
     episodes: int = 10
     reference: Any = None
     reactive: Any = None
+    harder: Mapping[str, Any] = {}
     split_fields: tuple[str, ...] = ()
     visible_at_start: tuple[str, ...] = ()
     show: tuple[str, ...] = ("previous_action", "previous_reward", "episode_start", "time", "level")

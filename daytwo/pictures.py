@@ -164,10 +164,10 @@ class Canvas:
         width: float = 1,
         radius: float = 0,
     ) -> None:
-        """Draw a rectangle, with corners rounded by ``radius``; an empty one (right <= left) is left out."""
-        if right <= left or bottom <= top:
-            return
+        """Draw a rectangle, with corners rounded by ``radius``; one thinner than half a pixel is left out."""
         x0, y0, x1, y1 = self._points(left, top, right, bottom)
+        if x1 - 1 < x0 or y1 - 1 < y0:
+            return
         self._draw.rounded_rectangle(
             (x0, y0, x1 - 1, y1 - 1),
             radius=radius * self._SCALE,
@@ -175,6 +175,27 @@ class Canvas:
             outline=self._optional(outline),
             width=self._pen(width),
         )
+
+    def hatch(
+        self,
+        left: float,
+        top: float,
+        right: float,
+        bottom: float,
+        *,
+        colour: Colour = "ink",
+        width: float = 1,
+        spacing: float = 5,
+    ) -> None:
+        """Draw lines that rise to the right across a rectangle, ``spacing`` pixels apart along its sides."""
+        across, down = right - left, bottom - top
+        if across <= 0 or down <= 0:
+            return
+        for offset in np.arange(spacing / 2, across + down, spacing):
+            # From where the line enters, on the left or at the bottom, to where it leaves, at the top or on the right.
+            start = (left, top + offset) if offset <= down else (left + offset - down, bottom)
+            stop = (left + offset, top) if offset <= across else (right, top + offset - across)
+            self.line(*start, *stop, colour=colour, width=width)
 
     def line(self, x0: float, y0: float, x1: float, y1: float, *, colour: Colour = "ink", width: float = 1) -> None:
         """Draw a straight line."""

@@ -21,8 +21,19 @@ register("daytwo.envs.point_robot:PointRobot", env_id="daytwo/PointRobot-v0")
 register("daytwo.envs.cart_pole:CartPole", env_id="daytwo/CartPole-v0")
 
 
+def harder_settings() -> list[tuple[str, dict]]:
+    """The (id, settings) of every family under its `TaskFamily.harder` settings."""
+    from daytwo.registration import env_ids, family_class
+
+    own = [env_id for env_id in env_ids() if family_class(env_id).__module__.startswith(f"{__name__}.")]
+    return [(env_id, dict(family_class(env_id).harder)) for env_id in own]
+
+
 def standard_settings() -> list[tuple[str, dict]]:
-    """The (id, settings) whose reference returns ship with the package: the defaults and the published variants."""
+    """The (id, settings) of the defaults and the published variants.
+
+    Their reference returns ship with the package, as those of `harder_settings` do.
+    """
     from daytwo.envs.cart_pole import GYMNASIUM
     from daytwo.envs.dark_room import DPT_ROOM, VARIBAD_GRID
     from daytwo.envs.learning_set import HARLOW

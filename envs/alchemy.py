@@ -437,6 +437,7 @@ class Alchemy(TaskFamily):
     tags = ("causal", "composition")
     reference = "alchemy-observer"
     reactive = "alchemy-blind"
+    harder = {"horizon": (3, 3, 12)}
     # The graph and the rotation do not show at level 0: the splits differ in what does.
     split_fields = ("flipped", "axis", "sign")
     visible_at_start = ("flipped", "rotation")

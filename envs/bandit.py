@@ -107,6 +107,7 @@ class Bandit(TaskFamily):
     name = "Bandit"
     tags = ("exploration",)
     reactive = "win-stay"
+    harder = {"pulls": 10}
     draw = staticmethod(draw)
     begin = staticmethod(begin)
     step = staticmethod(step)

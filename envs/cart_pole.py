@@ -279,6 +279,7 @@ class CartPole(TaskFamily):
     tags = ("exploration", "memory", "continuous", "system-identification")
     reference = "pole-learner"
     reactive = "pole-reactive"
+    harder = {"width": 0.05}
     draw = staticmethod(draw)
     begin = staticmethod(begin)
     step = staticmethod(step)

@@ -223,6 +223,7 @@ class DarkRoom(TaskFamily):
     tags = ("exploration", "memory", "navigation")
     reference = "room-sweep"
     reactive = "room-tour"
+    harder = {"horizon": (9, 16, 26, 40)}
     split_fields = ("goal",)
     # An episode's last cell is otherwise never seen, and with it whether it held anything.
     show = ("previous_action", "previous_reward", "episode_start", "time", "level", "final_observation")

@@ -203,6 +203,7 @@ class Laboratory(TaskFamily):
     tags = ("causal", "rule-discovery")
     reference = "experimenter"
     reactive = "last-experiment"
+    harder = {"experiments": (1, 1, 1, 2)}
     # Rules of the levels 1, 2 and 3 that are met in one split are met in no other.
     split_fields = ("pair",)
     draw = staticmethod(draw)

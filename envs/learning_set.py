@@ -168,6 +168,7 @@ class LearningSet(TaskFamily):
     tags = ("rule-discovery", "memory")
     reference = "rule-posterior"
     reactive = "one-feature"
+    harder = {"look": False}
     split_fields = ("relevant", "flip")
     draw = staticmethod(draw)
     begin = staticmethod(begin)

@@ -536,6 +536,7 @@ class Maze(TaskFamily):
     tags = ("memory", "navigation", "exploration")
     reference = "map-maker"
     reactive = "wall-follower"
+    harder = {"size": 17}
     split_fields = ("goals",)
     # The walls around the start are seen; and which way they let one out tells a little about where the goals are.
     visible_at_start = ("rows", "goals", "spots")

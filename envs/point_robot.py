@@ -352,6 +352,7 @@ class PointRobot(TaskFamily):
     tags = ("continuous", "exploration", "memory", "navigation", "system-identification")
     reference = "circle-sweep"
     reactive = "circle-patrol"
+    harder = {"radius": 0.12}
     show = ("previous_reward", "episode_start", "time", "level")
     draw = staticmethod(draw)
     begin = staticmethod(begin)

@@ -190,6 +190,7 @@ class TabularMDP(TaskFamily):
     tags = ("exploration", "credit-assignment")
     reference = "psrl"
     reactive = "win-stay"
+    harder = {"horizon": 5}
     show = ("previous_action", "previous_reward", "episode_start", "time", "level", "final_observation")
     draw = staticmethod(draw)
     begin = staticmethod(begin)

@@ -229,6 +229,7 @@ class Textbook(TaskFamily):
     tags = ("composition", "memory")
     reference = "algebraist"
     reactive = "margin-note"
+    harder = {"questions": (4, 8, 4, 8, 8, 8)}
     split_fields = ("unary", "product")
     # The correction of a sheet's last question is otherwise never seen.
     show = ("previous_action", "previous_reward", "episode_start", "time", "level", "final_observation")

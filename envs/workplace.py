@@ -191,6 +191,7 @@ class Workplace(TaskFamily):
     tags = ("deferred-gratification", "exploration", "memory", "rule-discovery")
     reference = "fix-elimination"
     reactive = "can-kicker"
+    harder = {"horizon": (10, 14, 20, 20)}
     split_fields = ("fix",)
     show = ("previous_action", "previous_reward", "episode_start", "time", "level", "episode", "stage_length")
     draw = staticmethod(draw)

@@ -8,16 +8,17 @@ import pytest
 import daytwo
 from daytwo import calibration
 from daytwo.calibration import ReferenceReturns, episode_returns, measure, reference_returns, settings_key, stored_path
-from daytwo.envs import standard_settings
+from daytwo.envs import harder_settings, standard_settings
 from tests.toy import ORACLE, RANDOM, Counting, Steering
 
 TASKS, SEED = 4096, 1
+SHIPPED = standard_settings() + [pair for pair in harder_settings() if pair not in standard_settings()]
 STORED = json.loads(stored_path().read_text()) if stored_path().exists() else {}
 
 
 def test_every_standard_setting_is_stored_and_nothing_else():
     expected = {}
-    for env_id, settings in standard_settings():
+    for env_id, settings in SHIPPED:
         family = daytwo.make_family(env_id, **settings)
         if family.reference_returns is None:
             expected.setdefault(env_id, set()).add(settings_key(family))
@@ -27,7 +28,7 @@ def test_every_standard_setting_is_stored_and_nothing_else():
     )
 
 
-@pytest.mark.parametrize(("env_id", "settings"), standard_settings(), ids=str)
+@pytest.mark.parametrize(("env_id", "settings"), SHIPPED, ids=str)
 def test_what_is_stored_is_what_is_measured_again(env_id, settings):
     family = daytwo.make_family(env_id, **settings)
     if family.reference_returns is not None:
