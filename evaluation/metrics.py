@@ -13,9 +13,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from daytwo.checks import check_integer, check_number
 from daytwo.evaluation.statistics import CONFIDENCE, Estimate, interval, resampled_means, upper_tail
 
 THRESHOLDS = (0.5, 0.9)
+TOLERANCE = 0.1  # how near the level before a change counts as back
 
 # --- metrics of each lifetime: float64[lifetimes, episodes] -> float64[lifetimes] -----------------------------------
 
@@ -54,6 +56,35 @@ def simple_regret(g: np.ndarray) -> np.ndarray:
     return 1.0 - final(g)
 
 
+def retention(earlier: np.ndarray, later: np.ndarray) -> np.ndarray:
+    """First episode of a later visit to a level minus the last episode of the earlier one: below 0 it forgot.
+
+    Args:
+        earlier: ``float64[lifetimes, episodes]``, g of the earlier visit.
+        later: likewise of the later visit; row l of both is the same lifetime.
+
+    Raises:
+        ValueError: they do not have the same lifetimes.
+    """
+    if len(earlier) != len(later):
+        raise ValueError(f"Both visits must have the same lifetimes, received {len(earlier)} and {len(later)}.")
+    return first(later) - final(earlier)
+
+
+def switch_drop(g: np.ndarray, switch_after: int) -> np.ndarray:
+    """Last episode before an unannounced change of the task minus the first episode after it.
+
+    Args:
+        g: ``float64[lifetimes, episodes]`` of one stage.
+        switch_after: how many episodes are lived before the change, in 1..episodes - 1.
+
+    Raises:
+        ValueError: ``switch_after`` is out of range.
+    """
+    check_integer("switch_after", switch_after, 1, g.shape[1] - 1)
+    return g[:, switch_after - 1] - g[:, switch_after]
+
+
 # --- metrics of the mean over lifetimes -----------------------------------------------------------------------------
 
 
@@ -87,10 +118,13 @@ def episodes_to(curve: np.ndarray, threshold: float) -> np.ndarray:
         threshold: normalised return.
 
     Returns:
-        ``float64[...]``; inf where it is never reached.
+        ``float64[...]``; inf where it is never reached, NaN where the whole curve is NaN.
     """
-    with np.errstate(invalid="ignore"):
-        reached = curve >= threshold
+    return np.where(np.isnan(curve).all(axis=-1), np.nan, _first_true(curve >= threshold))
+
+
+def _first_true(reached: np.ndarray) -> np.ndarray:
+    """The place of the first true entry along the last axis, counted from 1; inf where there is none."""
     return np.where(reached.any(axis=-1), reached.argmax(axis=-1) + 1.0, np.inf)
 
 
@@ -98,6 +132,38 @@ def estimate_episodes_to(g: np.ndarray, threshold: float, weights: np.ndarray) -
     """`episodes_to` of the mean curve of ``g[lifetimes, episodes]``, with its interval over resampled curves."""
     mean = mean_curve(g)
     return Estimate(float(episodes_to(mean, threshold)), *interval(episodes_to(resampled_means(g, weights), threshold)))
+
+
+def switch_recovery(curve: np.ndarray, switch_after: int, tolerance: float = TOLERANCE) -> np.ndarray:
+    """How many episodes after an unannounced change of the task mean g is back near its level before the change.
+
+    The level before is the mean g of the last episode before the change.
+
+    Args:
+        curve: ``float64[..., episodes]``: mean g by episode index, of one stage.
+        switch_after: how many episodes are lived before the change, in 1..episodes - 1.
+        tolerance: how far below the level before counts as back, at least 0.
+
+    Returns:
+        ``float64[...]``: 1 where the first episode after the change is back already, inf where none is, NaN where
+        the level before is NaN.
+
+    Raises:
+        ValueError: ``switch_after`` or ``tolerance`` is out of range.
+    """
+    check_integer("switch_after", switch_after, 1, curve.shape[-1] - 1)
+    check_number("tolerance", tolerance, 0.0, math.inf)
+    before = curve[..., switch_after - 1]
+    back = curve[..., switch_after:] >= before[..., None] - tolerance
+    return np.where(np.isnan(before), np.nan, _first_true(back))
+
+
+def estimate_switch_recovery(
+    g: np.ndarray, switch_after: int, weights: np.ndarray, tolerance: float = TOLERANCE
+) -> Estimate:
+    """`switch_recovery` of the mean curve of ``g[lifetimes, episodes]``, with its interval over resampled curves."""
+    value = float(switch_recovery(mean_curve(g), switch_after, tolerance))
+    return Estimate(value, *interval(switch_recovery(resampled_means(g, weights), switch_after, tolerance)))
 
 
 def learning(
@@ -139,7 +205,8 @@ def first_episode_deficit(estimates: Sequence[Estimate]) -> tuple[Estimate, bool
     if not usable:
         return Estimate(math.nan, math.nan, math.nan), False
     worst = min(usable, key=lambda one: one.value)
-    clipped = Estimate(min(0.0, worst.value), min(0.0, worst.low), min(0.0, worst.high))
+    # NumPy's minimum, unlike Python's, stays NaN where there is no interval.
+    clipped = Estimate(*(float(np.minimum(0.0, end)) for end in (worst.value, worst.low, worst.high)))
     chance = (1.0 - CONFIDENCE) / 2.0 / len(usable)
     return clipped, any(one.value < 0.0 and upper_tail(-one.value, one) < chance for one in usable)
 

@@ -1,8 +1,8 @@
 """`score` puts the metrics of one evaluation together, each with its interval and held against its controls."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,27 +13,36 @@ from daytwo.evaluation.metrics import (
     adaptation_curve,
     area,
     estimate_episodes_to,
+    estimate_switch_recovery,
     final,
     first,
     first_episode_deficit,
     gain,
     learning,
     regret,
+    retention,
     simple_regret,
     split_stages,
+    switch_drop,
 )
 from daytwo.evaluation.statistics import (
     RESAMPLES,
     Estimate,
+    Exported,
     bootstrap_weights,
     difference,
     estimate,
     number_text,
+    plain_numbers,
     upper_tail,
 )
 
 if TYPE_CHECKING:
     from daytwo.evaluation.running import Result
+
+BestMemoryless = float | Mapping[int, float] | Sequence[float]
+# The settings of an environment that say which course is lived; all others belong to the family.
+COURSE_SETTINGS = ("course", "level", "episodes", "mastery")
 
 
 @dataclass(frozen=True)
@@ -56,6 +65,10 @@ class StageScores:
         forward_transfer: first episode here minus the first episode of the same agent beginning its life at this
             level; None for the first stage or where it cannot be known.
         retention: first episode here minus last episode of the earlier visit to the level; None on a first visit.
+        switch_drop: last episode before the unannounced change of the task minus the first after it; None without a
+            change.
+        switch_recovery: episodes after the change until mean g is back near its level before, inf where never; None
+            without a change.
     """
 
     name: str
@@ -72,6 +85,8 @@ class StageScores:
     episodes_to: dict[float, Estimate]
     forward_transfer: Estimate | None = None
     retention: Estimate | None = None
+    switch_drop: Estimate | None = None
+    switch_recovery: Estimate | None = None
 
 
 @dataclass(frozen=True)
@@ -150,7 +165,7 @@ class Control:
 
 
 @dataclass(frozen=True)
-class Scores:
+class Scores(Exported):
     """The metrics of one agent on one environment, each with its 95% interval over lifetimes.
 
     Attributes:
@@ -165,10 +180,12 @@ class Scores:
         deficit_flagged: the deficit is there beyond chance.
         twin_area: area of the amnesiac twin; None without one.
         learning: area minus the larger of the twin's area and the best memoryless rung; None without a twin.
-        memoryless: area of the best memoryless rung.
+        memoryless: area of the best memoryless rung; the random policy's 0 counts where none is known.
         redrawn: the redrawn control; None without one or without a twin.
         notes: what is not available and why.
         diagnostics: what the family tells about how the episodes were lived, by stage.
+        learning_bound: which is the larger, ``"twin"`` or ``"memoryless"``: what learning is held against. None without
+            a twin.
     """
 
     agent: str
@@ -186,6 +203,7 @@ class Scores:
     redrawn: Control | None
     notes: tuple[str, ...]
     diagnostics: tuple[DiagnosticScores, ...] = ()
+    learning_bound: str | None = None
 
     @property
     def first(self) -> Estimate:
@@ -202,15 +220,14 @@ class Scores:
         """Final minus first within the last stage."""
         return self.stages[-1].gain
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain numbers, strings, lists and dicts, fit for strict JSON: None where undefined, "never" for inf."""
-        return _plain(asdict(self))
-
     def __str__(self) -> str:
         lines = [f"{self.agent} on {self.env_id}, {self.lifetimes} lifetimes (value [95% interval])"]
         lines.append(f"  area      {self.area}")
         if self.twin_area is not None:
-            lines += [f"  twin      {self.twin_area}", f"  learning  {self.learning}"]
+            against = (
+                "its twin" if self.learning_bound == "twin" else f"the best memoryless agent, {self.memoryless:.3f}"
+            )
+            lines += [f"  twin      {self.twin_area}", f"  learning  {self.learning}, against {against}"]
         if self.redrawn is not None:
             flag = "  EXCEEDS the amnesiac twin" if self.redrawn.exceeds else ""
             lines.append(f"  redrawn - twin {self.redrawn.excess}{flag}")
@@ -222,6 +239,11 @@ class Scores:
                 for threshold, one in part.episodes_to.items()
             )
             lines.append(f"  {part.name}: first {part.first}  final {part.final}  area {part.area}  episodes {reached}")
+            if part.switch_recovery is not None:
+                recovery = number_text(part.switch_recovery.value).removesuffix(".000")
+                lines.append(
+                    f"  {part.name}: change of the task: drop {part.switch_drop}  episodes to recover {recovery}"
+                )
         for one in self.diagnostics:
             name = one.name.replace("_", " ")
             if len(one.mean) == 1:
@@ -232,54 +254,138 @@ class Scores:
         return "\n".join(lines)
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _plain(one) for key, one in value.items()}
-    if isinstance(value, np.ndarray):
-        return _plain(value.tolist())
-    if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
-    if isinstance(value, float | np.floating):
-        if math.isnan(value):
-            return None
-        return "never" if math.isinf(value) else float(value)
-    return value
+# --- what belongs together ------------------------------------------------------------------------------------------
 
 
-# --- all of it together ---------------------------------------------------------------------------------------------
+def family_settings(result: "Result") -> dict[str, Any]:
+    """The keyword arguments the environment was made with, without those that say which course is lived."""
+    return {name: value for name, value in result.settings.items() if name not in COURSE_SETTINGS}
 
 
-def _check_condition(result: "Result", other: "Result", role: str, **expected: str) -> None:
+def check_lived(result: "Result", role: str) -> None:
+    """Refuse a result without episodes, or with an episode that was lived and has no return.
+
+    Args:
+        result: to be looked at.
+        role: what the error calls it.
+
+    Raises:
+        ValueError: naming the first lifetime and episode that will not do.
+    """
+    lived = result.levels >= 0
+    if not lived.any():
+        raise ValueError(f"{role} holds no finished episode.")
+    bad = np.argwhere(lived & ~np.isfinite(result.normalized))
+    if len(bad):
+        lifetime, episode = map(int, bad[0])
+        raise ValueError(
+            f"{role} has the normalised return {result.normalized[lifetime, episode]} in lifetime {lifetime}, episode "
+            f"{episode} (counted from 0), which was lived at level {result.levels[lifetime, episode]}: expected a "
+            "finite number."
+        )
+
+
+def check_shared(
+    result: "Result",
+    other: "Result",
+    role: str,
+    names: Sequence[str] = ("agent", "agent_options", "env_id", "settings", "split"),
+    **expected: str,
+) -> None:
+    """Refuse a result that cannot be held against another one.
+
+    Args:
+        result: the one that is scored.
+        other: the one that is held against it.
+        role: what the errors call ``other``.
+        names: fields of `Result` in which both must agree; ``"family_settings"`` is the settings but for the course.
+        **expected: values that fields of ``other`` must have.
+
+    Raises:
+        ValueError: naming the field, what was expected and what was received.
+    """
     for name, value in expected.items():
         if getattr(other, name) != value:
             raise ValueError(f"{role} must have {name}={value!r}, received {name}={getattr(other, name)!r}.")
-    for name in ("agent", "agent_options", "env_id", "settings", "split"):
+
+    def told(one: "Result", name: str) -> Any:
+        return family_settings(one) if name == "family_settings" else getattr(one, name)
+
+    for name in names:
         # As plain values: settings that come back from a file hold lists where tuples went in.
-        if _plain(getattr(other, name)) != _plain(getattr(result, name)):
+        if plain_numbers(told(other, name)) != plain_numbers(told(result, name)):
             raise ValueError(
-                f"{role} must share the {name} of the result: expected {getattr(result, name)!r}, "
-                f"received {getattr(other, name)!r}."
+                f"{role} must share the {name.replace('_', ' ')} of the result: "
+                f"expected {told(result, name)!r}, received {told(other, name)!r}."
             )
+    check_lived(other, role)
 
 
-def _paired(result: "Result", other: "Result") -> bool:
-    return result.seed == other.seed and len(result.normalized) == len(other.normalized)
+def paired(result: "Result", other: "Result") -> bool:
+    """Whether row l of both is the same lifetime: the same seed, split and number of lifetimes."""
+    return result.seed == other.seed and result.split == other.split and result.lifetimes == other.lifetimes
 
 
-def _memoryless_levels(best_memoryless: float | Mapping[int, float] | Sequence[float]) -> Callable[[int], float]:
-    if isinstance(best_memoryless, Mapping):
-        return lambda level: float(best_memoryless.get(level, 0.0))
-    if isinstance(best_memoryless, int | float):
-        return lambda level: float(best_memoryless)
-    values = [float(value) for value in best_memoryless]
-    return lambda level: values[level]
+def paired_weights(
+    result: "Result", other: "Result", *, resamples: int = RESAMPLES, seed: int = 0, same_tasks: bool = True
+) -> np.ndarray:
+    """The bootstrap weights of a result that is held against another one.
+
+    Args:
+        result: the one that is scored, whose weights are ``bootstrap_weights(lifetimes, seed=seed)``.
+        other: the one whose weights are asked for.
+        resamples: how many resamples.
+        seed: of the resampling.
+        same_tasks: whether equal lifetimes have equal hidden tasks, in the episodes that are compared.
+
+    Returns:
+        ``float64[resamples, lifetimes]``: the same matrix for lifetimes that both share, which pairs them, and an
+        independent one otherwise.
+    """
+    # Of results that have other tasks, two of one seed share a matrix of their own: a twin stays paired with its agent.
+    own = seed if same_tasks and paired(result, other) else seed + 1 + other.seed % 2**32 + (not same_tasks) * 2**32
+    return bootstrap_weights(other.lifetimes, resamples=resamples, seed=own)
+
+
+def memoryless_area(result: "Result", best_memoryless: BestMemoryless | None = None) -> tuple[float, tuple[int, ...]]:
+    """The area that the best memoryless rung has over the levels that were lived.
+
+    Args:
+        result: the one that is scored.
+        best_memoryless: normalised return of the best memoryless agent: one number, or one per level; by default what
+            the result says itself. NaN, or none at all, is a level where no rung was measured.
+
+    Returns:
+        The area, with the random policy's 0 where no rung was measured, and the levels where that is so.
+    """
+    if best_memoryless is None:
+        best_memoryless = tuple(getattr(result, "memoryless", ()))
+    lived = [int(level) for level in np.unique(result.levels[result.levels >= 0])]
+    if isinstance(best_memoryless, int | float | np.number):
+        rungs = dict.fromkeys(lived, float(best_memoryless))
+    else:
+        pairs = best_memoryless.items() if isinstance(best_memoryless, Mapping) else enumerate(best_memoryless)
+        rungs = {int(level): float(value) for level, value in pairs}
+    unknown = tuple(level for level in lived if math.isnan(rungs.get(level, math.nan)))
+    by_level = np.array([0.0 if level in unknown else rungs.get(level, 0.0) for level in range(lived[-1] + 1)])
+    g = np.where(result.levels >= 0, by_level[np.maximum(result.levels, 0)], np.nan)
+    return float(np.nanmean(area(g))), unknown
+
+
+def unmeasured_note(levels: Sequence[int]) -> str:
+    """What to say of levels where no memoryless rung was measured."""
+    where = f"level {levels[0]}" if len(levels) == 1 else f"levels {', '.join(map(str, levels))}"
+    return f"learning is held against the random policy's 0 at {where}, where no memoryless rung was measured"
+
+
+# --- all of it together ---------------------------------------------------------------------------------------------
 
 
 def score(
     result: "Result",
     twin: "Result | None" = None,
     redrawn: "Result | None" = None,
-    best_memoryless: float | Mapping[int, float] | Sequence[float] = 0.0,
+    best_memoryless: BestMemoryless | None = None,
     *,
     fresh: "Mapping[int, Result] | None" = None,
     luck: np.ndarray | None = None,
@@ -294,7 +400,8 @@ def score(
         twin: the same call with ``memory="wiped"``, the amnesiac twin. A score without its twin should not be
             reported: one cannot tell learning from a good prior.
         redrawn: the same call with ``task="redrawn"``, the control for leaks.
-        best_memoryless: normalised return of the best known memoryless agent: one number, or one per level.
+        best_memoryless: normalised return of the best known memoryless agent: one number, or one per level (NaN where
+            unknown); by default what the result says itself.
         fresh: for `forward_transfer`: level -> result of the same agent with ``course="single", level=level``.
             Levels that are missing are read off the twin, whose first episode of a stage is one of an agent that
             begins its life there.
@@ -306,31 +413,32 @@ def score(
         seed: of the bootstrap; equal arguments give equal numbers.
 
     Returns:
-        `Scores`. What cannot be computed is None and named in ``notes``.
+        `Scores`. What cannot be computed is None and named in ``notes``; over a single lifetime every interval is NaN
+        and nothing is flagged.
 
     Raises:
-        ValueError: a result is not the condition it is handed in as, or not of the same agent and environment.
+        ValueError: a result is not the condition it is handed in as, or not of the same agent and environment, or
+            lacks the return of an episode that was lived.
     """
     if result.memory != "kept" or result.task != "fixed":
         raise ValueError(
             f"The result to score must have memory='kept' and task='fixed', received memory={result.memory!r} and "
             f"task={result.task!r}; hand controls in as twin= and redrawn=."
         )
+    check_lived(result, "The result")
     if twin is not None:
-        _check_condition(result, twin, "twin", memory="wiped", task="fixed")
+        check_shared(result, twin, "twin", memory="wiped", task="fixed")
     if redrawn is not None:
-        _check_condition(result, redrawn, "redrawn", memory="kept", task="redrawn")
+        check_shared(result, redrawn, "redrawn", memory="kept", task="redrawn")
 
     def weights_of(one: "Result") -> np.ndarray:
-        # Results that share their lifetimes share the matrix, which pairs them; others get one of their own.
-        own = seed if _paired(result, one) else seed + 1 + (one.seed % 2**32)
-        return bootstrap_weights(len(one.normalized), resamples=resamples, seed=own)
+        return paired_weights(result, one, resamples=resamples, seed=seed)
 
     weights = weights_of(result)
     notes = []
+    if (result.levels >= 0).any(axis=1).sum() == 1:
+        notes.append("one lifetime: no interval")
     parts = split_stages(result.normalized, result.stages, result.levels)
-    if not parts:
-        raise ValueError("The result holds no finished episode.")
     twin_parts = {}
     if twin is not None:
         twin_parts = {
@@ -342,9 +450,8 @@ def score(
             return None
         alone = (fresh or {}).get(part.level)
         if alone is not None:
-            for name in ("agent", "agent_options", "env_id"):
-                if _plain(getattr(alone, name)) != _plain(getattr(result, name)):
-                    raise ValueError(f"fresh[{part.level}] must share the {name} of the result.")
+            names = ("agent", "agent_options", "env_id", "family_settings", "split")
+            check_shared(result, alone, f"fresh[{part.level}]", names, memory="kept", task="fixed")
             if not (alone.levels[:, 0] == part.level).all():
                 raise ValueError(f"fresh[{part.level}] must begin at level {part.level}.")
             begins, begins_weights = alone.normalized, weights_of(alone)
@@ -355,13 +462,15 @@ def score(
         return difference(first(part.g), first(begins), weights, begins_weights)
 
     scored: list[StageScores] = []
-    last_at_level: dict[int, np.ndarray] = {}
+    last_visit: dict[int, np.ndarray] = {}
     for position, part in enumerate(parts):
         g = part.g
         kept = None
-        if part.stage >= 0 and part.level in last_at_level:
-            kept = estimate(first(g) - last_at_level[part.level], weights)
-        last_at_level[part.level] = final(g)
+        if part.stage >= 0 and part.level in last_visit:
+            kept = estimate(retention(last_visit[part.level], g), weights)
+        last_visit[part.level] = g
+        change = result.course.stages[part.stage].switch_after if part.stage >= 0 else 0
+        changed = 0 < change < g.shape[1]
         scored.append(
             StageScores(
                 name=part.name,
@@ -378,14 +487,14 @@ def score(
                 episodes_to={float(x): estimate_episodes_to(g, float(x), weights) for x in thresholds},
                 forward_transfer=transfer(position, part),
                 retention=kept,
+                switch_drop=estimate(switch_drop(g, change), weights) if changed else None,
+                switch_recovery=estimate_switch_recovery(g, change, weights) if changed else None,
             )
         )
 
-    rung = _memoryless_levels(best_memoryless)
-    lived, episodes = np.unique(result.levels[result.levels >= 0], return_counts=True)
-    memoryless = float(np.average([rung(int(level)) for level in lived], weights=episodes))
+    memoryless, unknown = memoryless_area(result, best_memoryless)
     areas = area(result.normalized)
-    twin_area = learnt = control = None
+    twin_area = learnt = control = bound = None
     if twin is None:
         notes.append("learning is not available: it needs the amnesiac twin, evaluate(..., memory='wiped')")
         if redrawn is not None:
@@ -395,6 +504,9 @@ def score(
         twin_weights = weights_of(twin)
         twin_area = estimate(twin_areas, twin_weights)
         learnt = learning(areas, twin_areas, memoryless, weights, twin_weights)
+        bound = "twin" if twin_area.value >= memoryless else "memoryless"
+        if unknown:
+            notes.append(unmeasured_note(unknown))
         if redrawn is None:
             notes.append("no redrawn control: evaluate(..., task='redrawn')")
         else:
@@ -426,4 +538,5 @@ def score(
         redrawn=control,
         notes=tuple(notes),
         diagnostics=score_diagnostics(result.diagnostics, result.stages, result.levels, weights),
+        learning_bound=bound,
     )

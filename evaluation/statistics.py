@@ -10,8 +10,9 @@ Statistical Precipice", section 4.
 
 import functools
 import math
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 import numpy as np
 
@@ -25,7 +26,7 @@ class Estimate:
 
     Attributes:
         value: the estimate on the lifetimes themselves; NaN where undefined, inf where "never reached".
-        low: lower end of the 95% interval.
+        low: lower end of the 95% interval; NaN where there is none, as over a single lifetime.
         high: upper end.
     """
 
@@ -44,13 +45,43 @@ def number_text(value: float) -> str:
     return "never" if math.isinf(value) else f"{value:.3f}"
 
 
+def plain_numbers(value: Any) -> Any:
+    """Plain numbers, strings, lists and dicts, fit for strict JSON: None where undefined, "never" for inf."""
+    if isinstance(value, Mapping):
+        return {str(key): plain_numbers(one) for key, one in value.items()}
+    if isinstance(value, np.ndarray):
+        return plain_numbers(value.tolist())
+    if isinstance(value, list | tuple):
+        return [plain_numbers(one) for one in value]
+    if isinstance(value, float | np.floating):
+        if math.isnan(value):
+            return None
+        return "never" if math.isinf(value) else float(value)
+    return value
+
+
+class Exported:
+    """What every dataclass of estimates can do."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers, strings, lists and dicts, fit for strict JSON: None where undefined, "never" for inf."""
+        return plain_numbers(asdict(self))  # type: ignore[call-overload]
+
+
 # --- the bootstrap --------------------------------------------------------------------------------------------------
 
 
-@functools.lru_cache(maxsize=8)
-def _uniform_weights(lifetimes: int, resamples: int, seed: int) -> np.ndarray:
+@functools.lru_cache(maxsize=32)
+def _counts(lifetimes: int, resamples: int, seed: int) -> np.ndarray:
+    """Drawing takes longer than converting, and a byte per count is little to keep for a whole suite."""
     rng = np.random.default_rng([seed, lifetimes, resamples])
-    weights = rng.multinomial(lifetimes, np.full(lifetimes, 1.0 / lifetimes), size=resamples).astype(np.float64)
+    counts = rng.multinomial(lifetimes, np.full(lifetimes, 1.0 / lifetimes), size=resamples)
+    return counts.astype(np.min_scalar_type(int(counts.max())))
+
+
+@functools.lru_cache(maxsize=4)
+def _uniform_weights(lifetimes: int, resamples: int, seed: int) -> np.ndarray:
+    weights = _counts(lifetimes, resamples, seed).astype(np.float64)
     weights.setflags(write=False)
     return weights
 
@@ -93,13 +124,15 @@ def resampled_means(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
         weights: ``float64[resamples, lifetimes]``.
 
     Returns:
-        ``float64[resamples]`` or ``float64[resamples, episodes]``; NaN where a resample has no entry at all.
+        ``float64[resamples]`` or ``float64[resamples, episodes]``; NaN where a resample has no entry at all, and
+        where fewer than two lifetimes have one: the scatter of a single lifetime is not known.
     """
     present = ~np.isnan(values)
-    if present.all():
+    if present.all() and len(values) > 1:
         return (weights @ values) / len(values)
     with np.errstate(invalid="ignore"):
-        return (weights @ np.where(present, values, 0.0)) / (weights @ present.astype(np.float64))
+        means = (weights @ np.where(present, values, 0.0)) / (weights @ present.astype(np.float64))
+    return np.where(present.sum(axis=0) > 1, means, np.nan)
 
 
 def interval(samples: np.ndarray, confidence: float = CONFIDENCE) -> tuple[float, float]:
@@ -114,13 +147,15 @@ def interval(samples: np.ndarray, confidence: float = CONFIDENCE) -> tuple[float
     return float(low), float(high)
 
 
+def _mean(values: np.ndarray) -> float:
+    present = values[~np.isnan(values)]
+    return float(present.mean()) if len(present) else math.nan
+
+
 def estimate(values: np.ndarray, weights: np.ndarray) -> Estimate:
     """The mean of ``values[lifetimes]`` (NaN left out) and its interval."""
     values = np.asarray(values, dtype=np.float64)
-    present = values[~np.isnan(values)]
-    if not len(present):
-        return Estimate(math.nan, math.nan, math.nan)
-    return Estimate(float(present.mean()), *interval(resampled_means(values, weights)))
+    return Estimate(_mean(values), *interval(resampled_means(values, weights)))
 
 
 def difference(
@@ -137,12 +172,17 @@ def difference(
     samples = resampled_means(values, weights) - resampled_means(
         others, weights if other_weights is None else other_weights
     )
-    return Estimate(float(np.nanmean(values) - np.nanmean(others)), *interval(samples))
+    return Estimate(_mean(values) - _mean(others), *interval(samples))
 
 
 def upper_tail(value: float, uncertain: Estimate) -> float:
-    """P(a normal deviate exceeds ``value`` standard errors), the standard error read off a 95% interval's width."""
+    """P(a normal deviate exceeds ``value`` standard errors), the standard error read off a 95% interval's width.
+
+    NaN without an interval.
+    """
     error = (uncertain.high - uncertain.low) / (2.0 * 1.959964)
-    if not error > 0.0:
+    if math.isnan(error):
+        return math.nan
+    if error <= 0.0:
         return 0.0 if value > 0.0 else 1.0
     return 0.5 * math.erfc(value / error / math.sqrt(2.0))
