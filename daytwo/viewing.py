@@ -3,7 +3,8 @@
 import math
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 from daytwo.agent import make_agent
 from daytwo.checks import check_integer
 from daytwo.course import Course, Stage
-from daytwo.family import Scene, TaskFamily
+from daytwo.family import Scene
 from daytwo.improvement import ImprovementRule
 from daytwo.lifetime import LifetimeEnv, LifetimeVectorEnv
 from daytwo.pictures import Canvas, blend
@@ -125,7 +126,7 @@ def _pages(lengths: Sequence[int], room: float, slot: float, gap: float) -> list
 # --- the strip under a filmed scene --------------------------------------------------------------------------------
 
 LOWEST, HIGHEST = -0.5, 1.5  # normalised returns between which columns are drawn to scale
-NARROWEST_SLOT, WIDEST_SLOT, STAGE_GAP = 5, 48, 7  # pixels
+NARROWEST_SLOT, WIDEST_SLOT, STAGE_GAP = 4, 48, 5  # pixels
 
 
 @dataclass(frozen=True)
@@ -243,7 +244,7 @@ def lay_out_strip(
     shown = sum(stop - first for _, first, stop in page)
     slot = max(1.0, min(WIDEST_SLOT, (room - STAGE_GAP * (len(page) - 1)) / shown))
     if slot > NARROWEST_SLOT:
-        slot = float(int(slot))
+        slot = int(2 * slot) / 2  # the canvas is drawn at twice the size
 
     places, lefts, x = [], {}, float(gutter)
     for stage, first, stop in page:
@@ -311,22 +312,22 @@ def draw_strip(layout: StripLayout, *, name: str, title: str, level_names: Seque
     line = size + 4
     canvas.line(0, 0.5, width, 0.5, colour="grey")
     room = width - 12.0
-    canvas.text(6, 4, _fitting(canvas, [name, name[:12]], room, size), size=size)
-    written = canvas.text_width(name, size=size) + 8
-    canvas.text(width - 6, 4, _fitting(canvas, [title], room - written, size), size=size, colour="dark", anchor="ra")
+    named = _fitting(canvas, [name, name[:12], name[:6]], room, size)
+    canvas.text(6, 4, named, size=size)
+    free = room - canvas.text_width(named, size=size) - 8
+    canvas.text(width - 6, 4, _fitting(canvas, [title], free, size), size=size, colour="dark", anchor="ra")
     now = next((column.episode for column in layout.columns if column.running), None)
-    if now is not None:
-        words = _against_bar(now)
-        text = _fitting(canvas, [words, words.partition(",")[0]], room, size)
-        canvas.text(6, 4 + line, text, size=size, colour=_tone(now))
-    elif layout.columns:
-        canvas.text(6, 4 + line, "over", size=size, colour="dark")
+    words = "over" if now is None else _against_bar(now)
+    text = _fitting(canvas, [words, words.partition(",")[0]], room, size)
+    canvas.text(6, 4 + line, text, size=size, colour="dark" if now is None else _tone(now))
+    legend = canvas.text_width("bar", size=size) + 16
+    if legend + canvas.text_width(text, size=size) + 8 <= room and any(one.bar is not None for one in layout.columns):
+        canvas.text(width - 6, 4 + line, "bar", size=size, colour="dark", anchor="ra")
+        canvas.line(width - 6 - legend, 4 + 1.5 * line, width + 6 - legend, 4 + 1.5 * line, width=2)
 
-    right = layout.stages[-1].right
     for y, words, digit in ((layout.zero, "random", "0"), (layout.one, "oracle", "1")):
         text = _fitting(canvas, [words, digit], layout.gutter - 2, size - 1)
         canvas.text(layout.gutter - 3, y, text, size=size - 1, colour="dark", anchor="rm")
-        canvas.line(layout.gutter, y, right, y, colour="grey")
     for place in layout.stages:
         canvas.rectangle(place.left, layout.top, place.right, layout.bottom, fill="light")
         for y in (layout.zero, layout.one):
@@ -376,7 +377,7 @@ def _draw_values(canvas: Canvas, layout: StripLayout, level_names: Sequence[str]
         middle = (column.left + column.right) / 2
         canvas.text(middle, layout.bottom + 3, _two(column.episode.value), size=size, anchor="ma")
     for place in layout.stages:
-        wide = place.right - place.left + STAGE_GAP - 2
+        wide = place.right - place.left + STAGE_GAP - 4
         values = [column.episode.value for column in done if column.episode.stage == place.stage]
         if values and not roomy:
             mean = _two(float(np.mean(values)))
@@ -420,10 +421,10 @@ class _Lives:
             return False
         self.observations, _, self.over, _, info = self.env.step(self.agent.act(self.observations, self.fresh))
         self.fresh = np.zeros(len(self.over), dtype=np.bool_)
-        ended = np.flatnonzero(info.get("_episode_return", False))
+        ended = np.flatnonzero(info.get("_episode_return", False)).tolist()
         for lane in ended:
             self.lived[lane].append(_finished(self.env.rule, info, self.lived[lane], lane))
-        return len(ended) > 0
+        return bool(ended)
 
 
 @dataclass(frozen=True)
@@ -441,7 +442,7 @@ class _Filmed(_Lives):
     def __init__(self, env_id: Any, agent: Any, seed: int, settings: Mapping[str, Any]) -> None:
         seeds = lifetime_seeds(seed, 0, 1)
         super().__init__(env_id, agent, seeds, seeds, settings)
-        self.name = agent if isinstance(agent, str) else getattr(self.agent, "name", type(self.agent).__name__)
+        self.name = agent if isinstance(agent, str) else str(getattr(self.agent, "name", type(self.agent).__name__))
         course = self.env.course
         self.stages = [course.stages[k] for k in self.env._lanes.order[0][: len(course.stages)]]
 
@@ -545,7 +546,8 @@ def film(
         return canvas.array()
 
     images = []
-    for row in shots:
+    while shots:  # which lets go of the scenes one by one
+        row = shots.pop(0)
         captions = [Image.fromarray(caption(*pair)) for pair in zip(lives, row, strict=True)]
         image = Image.new("RGB", (across * len(row), down + captions[0].height), "white")
         for k, (shot, below) in enumerate(zip(row, captions, strict=True)):
@@ -563,3 +565,358 @@ def film(
     durations = [1000 // fps] * (len(images) - 1) + [max(2000, 1000 // fps)]
     images[0].save(path, save_all=True, append_images=images[1:], duration=durations, loop=0, optimize=True)
     return len(images)
+
+
+# --- playing -------------------------------------------------------------------------------------------------------
+
+# Marks in the chart, in the order in which they stand side by side.
+_MARKS = {"you": "Y", "reference": "R", "oracle": "O", "random": "x"}
+_WORDS = {"reference": "the reference learner", "oracle": "the oracle", "random": "random"}
+_NARROWEST, _WIDEST, _MARGIN = 5, 9, 13  # columns of an episode in the chart, and of its axis
+
+
+def live_again(
+    env_id: Any,
+    lived: Sequence[LivedEpisode],
+    *,
+    seed: int,
+    settings: Mapping[str, Any] | None = None,
+    lives: int = LIVES,
+) -> dict[str, list[float]]:
+    """Let the random policy, the reference learner and the oracle live a player's lifetime again.
+
+    Each lives it several times over and is given by its mean. The hidden task, the start states and all chance that
+    does not depend on what is done are the player's; only the agent's own choices differ from time to time. So the
+    luck of the lifetime is everybody's: random's mean can lie far from 0 here, and the oracle's from 1.
+
+    Args:
+        env_id: the environment's id.
+        lived: the player's episodes; at least one.
+        seed: of the player's lifetime.
+        settings: keyword arguments of the player's environment.
+        lives: how many times each lives it, at least 1.
+
+    Returns:
+        Normalised returns, one for each of the player's episodes, by name; NaN where an agent left the stage before.
+        Whoever a family lacks, or is not meant for its settings, is left out.
+
+    Raises:
+        ValueError: no episode was lived, or a number is out of range.
+    """
+    check_integer("lives", lives, 1, 1_000_000)
+    if not lived:
+        raise ValueError("Expected at least one episode that the player lived, received none.")
+    # What the player is shown and allowed is the player's alone: agents need what they were made for.
+    given = {name: value for name, value in (settings or {}).items() if name not in (*_DECIDED, "show")}
+    env = LifetimeVectorEnv(env_id, 1, **given)
+    seeds = np.full(lives, check_integer("seed", seed, 0, MASK_64), dtype=np.uint64)
+    own_seeds = lifetime_seeds(seed, 0, lives)
+    last = (lived[-1].stage, lived[-1].place)
+    curves = {}
+    for name in COMPANIONS:
+        if name == "oracle" and env.family.oracle is None:
+            continue
+        try:
+            make_agent(name, env.lifetime_spec)
+        except ValueError:
+            continue
+        them = _Lives(env_id, name, seeds, own_seeds, given)
+        behind = True
+        while behind:
+            them.step()
+            behind = any(
+                not over and (not own or (own[-1].stage, own[-1].place) < last)
+                for over, own in zip(them.over, them.lived, strict=True)
+            )
+        values: dict[tuple[int, int], list[float]] = {}
+        for one in (one for own in them.lived for one in own):
+            values.setdefault((one.stage, one.place), []).append(one.value)
+        curves[name] = [float(np.mean(values.get((one.stage, one.place), math.nan))) for one in lived]
+    return curves
+
+
+def _by_stage(lived: Sequence[LivedEpisode]) -> list[range]:
+    """Which of the episodes each stage holds."""
+    starts = [k for k, one in enumerate(lived) if one.place == 0] + [len(lived)]
+    return [range(first, stop) for first, stop in pairwise(starts)]
+
+
+def _shortened(text: str, room: int) -> str:
+    return text if len(text) <= room else text[: max(0, room - 1)] + "…"
+
+
+def adaptation_chart(
+    lived: Sequence[LivedEpisode], curves: Mapping[str, Sequence[float]], level_names: Sequence[str], columns: int
+) -> str:
+    """Draw adaptation curves as text: episodes from left to right, normalised returns upwards.
+
+    Args:
+        lived: the episodes, which give the stages and the bars.
+        curves: normalised returns of each episode by name, some of ``you``, ``random``, ``reference`` and ``oracle``;
+            NaN leaves a place empty.
+        level_names: of the family's levels.
+        columns: how wide it may be, 60 or more; a longer lifetime goes on below.
+
+    Returns:
+        Lines of text. What lies beyond -1 or 2 is marked at the edge.
+
+    Raises:
+        ValueError: there is no episode, or ``columns`` is too small.
+    """
+    check_integer("columns", columns, 60, 10_000)
+    if not lived:
+        raise ValueError("Expected at least one episode, received none.")
+    values = np.array([[one.bar for one in lived], *curves.values()], dtype=np.float64)
+    values = values[np.isfinite(values)]
+    low, high = min([0.0, *values]), max([1.0, *values])
+    drawn = max(low, -1.0), min(high, 2.0)
+    unit = 0.1 if drawn[1] - drawn[0] <= 1.5 else 0.2
+    bottom, top, one = round(drawn[0] / unit), round(drawn[1] / unit), round(1 / unit)
+
+    def row_of(value: float) -> int:
+        return top - min(max(round(value / unit), bottom), top)
+
+    shown = [name for name in _MARKS if name in curves]
+    legend = [f"{_MARKS[name]} {name}" for name in shown]
+    legend += ["─ bar"] if any(episode.has_bar for episode in lived) else []
+    lines = [",  ".join(legend)]
+    if drawn != (low, high):
+        lines.append("(marks at the top or bottom edge lie beyond it)")
+    stages, room = _by_stage(lived), columns - _MARGIN
+    for page in _pages([len(stage) for stage in stages], room, _NARROWEST, 1):
+        slot = min(_WIDEST, (room - len(page) + 1) // sum(stop - first for _, first, stop in page))
+        rows = [[" "] * room for _ in range(top - bottom + 1)]
+        numbers, names = [" "] * room, [" "] * room
+        x = 0
+        for number, first, stop in page:
+            if x:
+                for row in [*rows, numbers, names]:
+                    row[x] = "│"
+                x += 1
+            level = lived[stages[number][0]].level
+            wide = (stop - first) * slot
+            names[x : x + wide] = _shortened(f"{level} {level_names[level]}", wide).ljust(wide)
+            for at in stages[number][first:stop]:
+                for height in (0, one):
+                    rows[top - height][x : x + slot] = "·" * slot
+                if lived[at].has_bar:
+                    rows[row_of(lived[at].bar)][x : x + slot] = "─" * slot
+                for k, name in enumerate(shown):
+                    if math.isfinite(curves[name][at]):
+                        rows[row_of(curves[name][at])][x + (slot - len(shown)) // 2 + k] = _MARKS[name]
+                numbers[x : x + slot] = str(at + 1).center(slot)[:slot]
+                x += slot
+        lines.append("")
+        for k, row in enumerate(rows):
+            word = {0: "random", one: "oracle"}.get(top - k, "")
+            lines.append(f"{word:>6} {(top - k) * unit:4.1f} ┤" + "".join(row).rstrip())
+        for word, row in (("episode", numbers), ("level", names)):
+            lines.append(f"{word:>11} │" + "".join(row).rstrip())
+    return "\n".join(lines)
+
+
+def adaptation_table(
+    lived: Sequence[LivedEpisode], curves: Mapping[str, Sequence[float]], level_names: Sequence[str], columns: int
+) -> str:
+    """Write adaptation curves as a table: a line for each episode, and the area (the mean) of each curve.
+
+    Args:
+        lived: the episodes, which give the stages and the bars.
+        curves: as for `adaptation_chart`.
+        level_names: of the family's levels.
+        columns: how wide it may be, 60 or more.
+
+    Returns:
+        Lines of text.
+
+    Raises:
+        ValueError: ``columns`` is too small.
+    """
+    check_integer("columns", columns, 60, 10_000)
+    shown = [name for name in ("you", *COMPANIONS) if name in curves]
+    heads = ["episode", *shown, *(["bar"] if any(one.has_bar for one in lived) else [])]
+    wides = [max(7, len(head) + 2) for head in heads]
+    levels = [f"{one.level} {level_names[one.level]}" if one.place == 0 else "" for one in lived]
+    wide = min(columns - sum(wides), max(len("level"), *map(len, levels)))
+
+    def line(first: str, cells: Sequence[str]) -> str:
+        text = "".join(cell.rjust(width) for cell, width in zip(cells, wides, strict=False))
+        return (_shortened(first, wide).ljust(wide) + text).rstrip()
+
+    def number(value: float) -> str:
+        return _two(value) if math.isfinite(value) else "-"
+
+    lines = [line("level", heads)]
+    for k, one in enumerate(lived):
+        lines.append(line(levels[k], [str(k + 1), *(number(curves[name][k]) for name in shown), number(one.bar)]))
+    areas = [np.array(curves[name])[np.isfinite(curves[name])] for name in shown]
+    lines.append(line("area", ["", *(number(float(area.mean()) if len(area) else math.nan) for area in areas)]))
+    return "\n".join(lines)
+
+
+def _first_at(values: Sequence[float], threshold: float) -> int | None:
+    """The number of the first value, as it is printed, that reaches a threshold."""
+    return next((k for k, value in enumerate(values, 1) if float(_two(value)) >= threshold), None)
+
+
+def adaptation_in_words(
+    lived: Sequence[LivedEpisode], curves: Mapping[str, Sequence[float]], level_names: Sequence[str]
+) -> list[str]:
+    """Say what a player's adaptation curve shows, beside the reference learner's.
+
+    Args:
+        lived: the player's episodes.
+        curves: as for `adaptation_chart`, with ``you``.
+        level_names: of the family's levels.
+
+    Returns:
+        Sentences: one for each stage of at least two episodes, and how often the bar was beaten.
+    """
+    sentences = []
+    for stage in _by_stage(lived):
+        level = lived[stage[0]].level
+        again = ", again" if any(one.level == level for one in lived[: stage[0]]) else ""
+        own = [curves["you"][k] for k in stage]
+        if len(own) < 2:
+            continue
+        gain = own[-1] - own[0]
+        grew = f"{_two(abs(gain))} {'above' if gain > 0 else 'below'}" if _two(abs(gain)) != "0.00" else "as good as"
+        text = f"Level {level} ({level_names[level]}){again}: your last episode was {grew} your first."
+        theirs = [curves["reference"][k] for k in stage] if "reference" in curves else []
+        for threshold in THRESHOLDS:
+            yours, other = _first_at(own, threshold), _first_at(theirs, threshold)
+            if yours is None and other is None:
+                continue
+            you = "did not reach it" if yours is None else f"needed {yours}"
+            if other is not None:
+                episodes = "1 episode" if other == 1 else f"{other} episodes"
+                text += f" The reference learner needed {episodes} to reach {threshold:g}; you {you}."
+            else:
+                episodes = "1 episode" if yours == 1 else f"{yours} episodes"
+                text += f" You needed {episodes} to reach {threshold:g}"
+                text += "; the reference learner did not reach it." if theirs else "."
+            break
+        sentences.append(text)
+    judged = [one for one in lived if one.has_bar]
+    if judged:
+        sentences.append(f"You beat the bar in {sum(one.above for one in judged)} of {len(judged)} episodes.")
+    return sentences
+
+
+def play(
+    env_id: Any,
+    *,
+    seed: int = 0,
+    ask: Callable[[str], str] = input,
+    say: Say = print,
+    settings: Mapping[str, Any] | None = None,
+    columns: int | None = None,
+) -> list[float]:
+    """Let a person live one lifetime, and show in the end how random, the reference learner and the oracle lived it.
+
+    Args:
+        env_id: the environment's id.
+        seed: which lifetime.
+        ask: shows a prompt and returns a line; EOFError or the line ``quit`` ends the game.
+        say: shows a text.
+        settings: keyword arguments of the environment.
+        columns: how wide the chart in the end may be, 60 or more; as wide as the terminal by default, at most 100.
+
+    Returns:
+        The normalised returns of the episodes that were finished.
+
+    Raises:
+        ValueError: a setting, the seed or ``columns`` is out of range.
+    """
+    if columns is None:
+        columns = min(100, max(60, shutil.get_terminal_size().columns))
+    check_integer("columns", columns, 60, 10_000)
+    given = dict(settings or {})
+    if not isinstance(given.get("course"), Course):
+        given.setdefault("episodes", 3)
+    env = LifetimeEnv(env_id, **given)
+    env.reset(seed=seed)
+    family, course = env.family, env.course
+    lived: list[LivedEpisode] = []
+    say(f"{family.id}: a lifetime of {course.episodes} episodes. Type an action, ? for the actions, or quit.")
+    stage, over = -1, False
+    while not over:
+        scene = env.scene(reveal=False)
+        level, episode = scene.level, _unfinished(env, scene, lived)
+        if episode.stage != stage:
+            stage = episode.stage
+            say(f"\n=== Level {level}: {family.levels[level].name} ===\n{family.describe_rules(level)}")
+        if scene.time == 0:
+            bar = f"; the bar to beat is {_two(episode.bar)}" if episode.has_bar else ""
+            say(f"\n--- Episode {scene.episode + 1} of {course.episodes}{bar} ---")
+        say(family.render_ansi(scene))
+        try:
+            text = ask("> ").strip()
+        except EOFError:
+            text = "quit"
+        if text in ("quit", "q", "exit"):
+            say("You left.")
+            break
+        if text in ("?", "help"):
+            if family.continuous:
+                say(f"{family.actions} numbers between -1 and 1, or what the rules name")
+                continue
+            names = [f"{k} {family.describe_action(k)}" for k in range(family.actions) if family.action_masks[level, k]]
+            say("; ".join(names))
+            continue
+        try:
+            action = family.parse_action(text, level)
+        except ValueError as error:
+            say(str(error))
+            continue
+        observation, _, over, _, info = env.step(action)
+        said = f"{family.describe_action(action)}: reward {info['raw_reward']:g}"
+        if "episode_return" not in info:
+            say(f"{said} ({_against_bar(_unfinished(env, env.scene(), lived))})")
+            continue
+        say(said)
+        if "final_observation" in env.layout:
+            part = env.layout["final_observation"] if not over else slice(0, env.layout.family_size)
+            say(f"The last you see of it: {family.describe_observation(_flat(observation)[part], level)}")
+        lived.append(_finished(env.rule, info, lived, 0))
+        say(_episode_in_words(lived[-1], info["episode_return"]))
+    if lived:
+        curves = {"you": [one.value for one in lived], **live_again(env_id, lived, seed=seed, settings=given)}
+        _show_adaptation(env, lived, curves, say, columns)
+    return [one.value for one in lived]
+
+
+def _flat(observation: Any) -> np.ndarray:
+    """An observation as one row, also where the environment was made with observation="dict"."""
+    return np.concatenate(list(observation.values())) if isinstance(observation, dict) else observation
+
+
+def _episode_in_words(episode: LivedEpisode, total: float) -> str:
+    """What a finished episode came to."""
+    text = f"Episode over: return {total:g}, normalised {_two(episode.value)} (0 is random, 1 the oracle)."
+    if episode.has_bar:
+        ahead = _two(abs(episode.value - episode.bar))
+        bar = f"the bar of {_two(episode.bar)}"
+        text += f" You beat {bar} by {ahead}." if episode.above else f" You stayed {ahead} below {bar}."
+    return text
+
+
+def _show_adaptation(
+    env: LifetimeEnv, lived: list[LivedEpisode], curves: dict[str, list[float]], say: Say, columns: int
+) -> None:
+    """Show a player's adaptation curve beside those of the others."""
+    names = [level.name for level in env.family.levels]
+    say("\nYour adaptation curve: the normalised return of each episode (0 is random, 1 the oracle)\n")
+    say(adaptation_chart(lived, curves, names, columns))
+    say("\n" + adaptation_table(lived, curves, names, columns) + "\n")
+    for sentence in adaptation_in_words(lived, curves, names):
+        say(sentence)
+    if len({one.level for one in lived}) > 1 and any(one.has_bar for one in lived):
+        say("Each level keeps a bar of its own.")
+    missing = [_WORDS[name] for name in COMPANIONS if name not in curves]
+    if missing:
+        say(f"{env.family.name} has nobody to play {' or '.join(missing)} under these settings.")
+    say(
+        f"The others lived this same lifetime, with its hidden task and its luck, {LIVES} times each (their means). "
+        "One lifetime is luck as well: over many, random's mean is 0 and the oracle's 1."
+    )

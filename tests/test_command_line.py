@@ -4,7 +4,6 @@ import pytest
 
 from daytwo import command_line
 from daytwo.command_line import parse_settings
-from daytwo.viewing import play
 
 COMMANDS = ("list", "play", "benchmark", "evaluate", "train", "report", "render", "speed", "calibrate", "tune")
 BANDIT = ("daytwo/Bandit-v0", "arms=2", "pulls=10", "course=single", "episodes=2")
@@ -98,47 +97,3 @@ def test_a_benchmark_resumes_and_reports(monkeypatch, capsys, tmp_path):
     status, out, _ = run(monkeypatch, capsys, "report", "results.sqlite", "--out", "again.html")
     assert status == 0
     assert (tmp_path / "again.html").exists()
-
-
-def test_playing_reads_actions_and_shows_the_curve():
-    lines = iter(["?", "sideways", "arm 1", *["0"] * 11])
-    said: list[str] = []
-    curve = play(
-        "daytwo/Bandit-v0",
-        ask=lambda prompt: next(lines),
-        say=said.append,
-        settings={"arms": 2, "pulls": 6, "course": "single", "episodes": 2},
-    )
-    text = "\n".join(said)
-    assert len(curve) == 2
-    assert "Expected one of" in text
-    assert "Your adaptation curve" in text
-    assert "improvement" in text
-
-
-def test_playing_hides_the_task_and_can_be_left():
-    said: list[str] = []
-    answers = iter(["stay"])
-
-    def ask(prompt):
-        try:
-            return next(answers)
-        except StopIteration:
-            raise EOFError from None
-
-    curve = play("daytwo/DarkRoom-v0", ask=ask, say=said.append, settings={"course": "single", "level": 1})
-    assert curve == []
-    assert said[-1] == "You left."
-    assert "goal" not in "\n".join(said[-3:])
-
-
-def test_render_writes_a_gif(monkeypatch, capsys, tmp_path):
-    from PIL import Image
-
-    out = tmp_path / "x.gif"
-    status, _, _ = run(
-        monkeypatch, capsys, "render", "daytwo/DarkRoom-v0", "--agent", "oracle", "--out", str(out), "--frames", "5"
-    )
-    assert status == 0
-    with Image.open(out) as picture:
-        assert picture.n_frames == 5
