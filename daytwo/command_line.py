@@ -105,7 +105,11 @@ def play(
     settings: Settings = None,
     seed: Seed = 0,
 ) -> None:
-    """Live a lifetime yourself, in the terminal (three episodes a level, unless episodes=N)."""
+    """Live a lifetime yourself, in the terminal (three episodes a level, unless episodes=N).
+
+    In the end, also after "quit", your adaptation curve is shown beside those of the random policy, the reference
+    learner and the oracle on the same lifetime.
+    """
     from daytwo.viewing import play as play_lifetime
 
     play_lifetime(env, seed=seed, settings=parse_settings(settings))
@@ -352,12 +356,15 @@ def render(
     out: Annotated[Path, typer.Option(help="The GIF to write.")] = Path("lifetime.gif"),
     seed: Seed = 0,
     frames: Annotated[int, typer.Option(min=1, help="Stop after this many pictures.")] = 200,
-    fps: Annotated[int, typer.Option(min=1, help="Pictures a second.")] = 8,
+    fps: Annotated[int, typer.Option(min=1, max=50, help="Pictures a second.")] = 8,
     every: Annotated[int, typer.Option(min=1, help="Show every so manieth step.")] = 1,
-    width: Annotated[int | None, typer.Option(min=1, help="Pixels for each agent, at most.")] = None,
+    width: Annotated[int | None, typer.Option(min=16, help="Pixels for each agent, at most.")] = None,
     hidden: Annotated[bool, typer.Option("--hidden", help="Show only what the agent may know.")] = False,
+    no_bar: Annotated[
+        bool, typer.Option("--no-bar", help="Leave out the strip with the episodes' returns and the bar.")
+    ] = False,
 ) -> None:
-    """Film a lifetime as a GIF."""
+    """Film a lifetime as a GIF, with each episode's return and the improvement bar it had to beat drawn in."""
     from daytwo.viewing import film
 
     agents = names_of(agent) or [agent]
@@ -371,6 +378,7 @@ def render(
         every=every,
         width=width,
         reveal=not hidden,
+        bar=not no_bar,
         settings=parse_settings(settings),
     )
     console.print(f"Wrote {out}: {count} frames of {agent} on {env}.")
