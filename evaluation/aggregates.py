@@ -45,7 +45,8 @@ def _rliable(module: str) -> Any:
     try:
         return importlib.import_module(f"rliable.{module}")
     except ImportError as error:
-        raise ImportError(f"Suite scores need {error.name}: pip install 'daytwo[report]'.") from error
+        missing = (error.name or "rliable").partition(".")[0]
+        raise ImportError(f"Suite scores need {missing}: pip install 'daytwo[report]'.") from error
 
 
 # --- statistics of one number per training seed and environment -----------------------------------------------------

@@ -719,7 +719,8 @@ def score_generalisation(
     Args:
         test: an agent with ``split="test"``.
         train: the same with ``split="train"``.
-        harder: name -> the same agent under other settings of the family, on any split but the training split.
+        harder: name -> the same agent on a course of the same levels under other settings of the family, on any split
+            but the training split.
         test_twin: the amnesiac twin of ``test``.
         train_twin: that of ``train``.
         resamples: bootstrap resamples.
@@ -753,6 +754,8 @@ def score_generalisation(
         check_shared(test, result, role, ("agent", "agent_options", "env_id"), memory="kept", task="fixed")
         if result.split == "train":
             raise ValueError(f"{role} must not be of the training split, received split='train'.")
+        alike = _levels(result.course) == _levels(test.course) and result.course.shuffle == test.course.shuffle
+        _check_course(result, role, f"a course of the levels of {_told(test.course)}", alike)
         areas, weights = area(result.normalized), own.of(result, same_tasks=False)
         found[name] = HarderScores(
             settings=dict(result.settings),

@@ -224,10 +224,8 @@ class Scores(Exported):
         lines = [f"{self.agent} on {self.env_id}, {self.lifetimes} lifetimes (value [95% interval])"]
         lines.append(f"  area      {self.area}")
         if self.twin_area is not None:
-            against = (
-                "its twin" if self.learning_bound == "twin" else f"the best memoryless agent, {self.memoryless:.3f}"
-            )
-            lines += [f"  twin      {self.twin_area}", f"  learning  {self.learning}, against {against}"]
+            bound = "its twin" if self.learning_bound == "twin" else f"the best memoryless agent, {self.memoryless:.3f}"
+            lines += [f"  twin      {self.twin_area}", f"  learning  {self.learning}  against {bound}"]
         if self.redrawn is not None:
             flag = "  EXCEEDS the amnesiac twin" if self.redrawn.exceeds else ""
             lines.append(f"  redrawn - twin {self.redrawn.excess}{flag}")
@@ -241,9 +239,7 @@ class Scores(Exported):
             lines.append(f"  {part.name}: first {part.first}  final {part.final}  area {part.area}  episodes {reached}")
             if part.switch_recovery is not None:
                 recovery = number_text(part.switch_recovery.value).removesuffix(".000")
-                lines.append(
-                    f"  {part.name}: change of the task: drop {part.switch_drop}  episodes to recover {recovery}"
-                )
+                lines.append(f"  {part.name}, task changed: drop {part.switch_drop}  episodes to recover {recovery}")
         for one in self.diagnostics:
             name = one.name.replace("_", " ")
             if len(one.mean) == 1:

@@ -1,4 +1,4 @@
-"""The metrics, against values worked out by hand and against the theory of the mean."""
+"""`score` on results made by hand: what it puts together, holds against controls, refuses and says of itself."""
 
 import dataclasses
 import json
@@ -7,111 +7,14 @@ import math
 import numpy as np
 import pytest
 
+from daytwo.course import Course, Stage
 from daytwo.evaluation import metrics, statistics
 from daytwo.evaluation.scoring import score
 from daytwo.evaluation.statistics import Estimate, bootstrap_weights
+from tests.evaluation.simulated import lived, noisy
 from tests.evaluation.synthetic import make_result
 
 NAN = math.nan
-G = np.array([[0.0, 0.5, 1.0], [0.2, 0.4, 0.6], [0.1, NAN, NAN]])
-
-
-def noisy(mean, lifetimes=400, spread=0.3, seed=0):
-    """``g[lifetimes, episodes]`` whose columns scatter around ``mean``."""
-    rng = np.random.default_rng(seed)
-    return np.asarray(mean) + spread * rng.standard_normal((lifetimes, len(mean)))
-
-
-def test_metrics_of_each_lifetime():
-    np.testing.assert_allclose(metrics.area(G), [0.5, 0.4, 0.1])
-    np.testing.assert_allclose(metrics.first(G), [0.0, 0.2, 0.1])
-    np.testing.assert_allclose(metrics.final(G), [1.0, 0.6, 0.1])
-    np.testing.assert_allclose(metrics.gain(G), [1.0, 0.4, 0.0])
-    np.testing.assert_allclose(metrics.regret(G), [1.5, 1.8, 0.9])
-    np.testing.assert_allclose(metrics.simple_regret(G), [0.0, 0.4, 0.9])
-    np.testing.assert_allclose(metrics.mean_curve(G), [0.1, 0.45, 0.8])
-
-
-def test_a_lifetime_without_episodes_counts_for_nothing():
-    g = np.array([[NAN, NAN], [0.2, 0.4]])
-    assert np.isnan(metrics.area(g)[0]) and np.isnan(metrics.final(g)[0]) and np.isnan(metrics.gain(g)[0])
-    assert statistics.estimate(metrics.area(g), bootstrap_weights(2)).value == pytest.approx(0.3)
-
-
-def test_episodes_to_counts_from_one_and_may_be_never():
-    curve = np.array([0.1, 0.5, 0.49, 0.95])
-    assert metrics.episodes_to(curve, 0.5) == 2
-    assert metrics.episodes_to(curve, 0.1) == 1
-    assert metrics.episodes_to(curve, 0.9) == 4
-    assert metrics.episodes_to(curve, 0.99) == math.inf
-    assert metrics.episodes_to(np.array([curve, curve + 0.4]), 0.5).tolist() == [2, 1]
-
-
-def test_the_interval_of_episodes_to_holds_whole_episodes_or_never():
-    g = noisy([0.3, 0.5, 0.7])  # the second episode's mean is at the threshold, so either side of it is likely
-    reached = metrics.estimate_episodes_to(g, 0.5, bootstrap_weights(len(g)))
-    assert (reached.low, reached.high) == (2, 3)
-    never = metrics.estimate_episodes_to(noisy([0.3, 0.5]), 0.5, bootstrap_weights(400))
-    assert (never.low, never.high) == (2, math.inf)
-
-
-def test_weights_are_resamples_of_the_lifetimes():
-    weights = bootstrap_weights(50, resamples=300)
-    assert weights.shape == (300, 50)
-    assert (weights.sum(axis=1) == 50).all() and (weights == weights.astype(int)).all()
-    assert abs(weights.mean() - 1) < 1e-12 and abs(weights.var() - 49 / 50) < 0.05
-    assert np.array_equal(weights, bootstrap_weights(50, resamples=300))
-    assert not np.array_equal(weights, bootstrap_weights(50, resamples=300, seed=1))
-
-
-def test_strata_are_resampled_within_themselves():
-    strata = np.array([0] * 10 + [1] * 30)
-    weights = bootstrap_weights(40, resamples=100, strata=strata)
-    assert (weights[:, :10].sum(axis=1) == 10).all() and (weights[:, 10:].sum(axis=1) == 30).all()
-    g = np.where(strata == 0, 0.0, 1.0)  # all scatter lies between the strata
-    assert statistics.estimate(g, weights) == Estimate(0.75, 0.75, 0.75)
-
-
-def test_intervals_agree_with_the_theory_of_the_mean():
-    x = np.random.default_rng(1).standard_normal(500)
-    found = statistics.estimate(x, bootstrap_weights(500, resamples=4000))
-    half = 1.96 * x.std(ddof=1) / math.sqrt(500)
-    assert found.value == pytest.approx(x.mean())
-    assert found.low == pytest.approx(x.mean() - half, abs=0.1 * half)
-    assert found.high == pytest.approx(x.mean() + half, abs=0.1 * half)
-
-
-def test_intervals_cover_the_truth_as_often_as_they_say():
-    rng = np.random.default_rng(2)
-    weights = bootstrap_weights(100, resamples=1000)
-    found = [statistics.estimate(rng.exponential(size=100), weights) for _ in range(400)]
-    covered = np.mean([one.low <= 1.0 <= one.high for one in found])
-    assert 0.90 < covered < 0.98  # skewed data and percentile intervals: a little below .95
-
-
-def test_missing_entries_are_left_out_of_resampled_means():
-    weights = np.array([[2.0, 1.0, 0.0], [0.0, 0.0, 3.0], [1.0, 1.0, 1.0]])
-    values = np.array([[1.0, NAN], [4.0, 2.0], [7.0, NAN]])
-    np.testing.assert_allclose(statistics.resampled_means(values, weights), [[2.0, 2.0], [7.0, NAN], [4.0, 2.0]])
-
-
-def test_stages_are_cut_at_their_boundaries():
-    stages = np.array([[0, 0, 1, 1, 1], [0, 1, 1, -1, -1]])
-    levels = np.where(stages < 0, -1, stages * 2)
-    g = np.where(stages < 0, NAN, np.arange(10.0).reshape(2, 5))
-    parts = metrics.split_stages(g, stages, levels)
-    assert [(part.stage, part.level) for part in parts] == [(0, 0), (1, 2)]
-    np.testing.assert_array_equal(parts[0].g, [[0, 1], [5, NAN]])
-    np.testing.assert_array_equal(parts[1].g, [[2, 3, 4], [6, 7, NAN]])
-
-
-def test_shuffled_stages_are_grouped_by_level_so_that_no_metric_mixes_levels():
-    stages = np.array([[0, 0, 1, 1]] * 2)
-    levels = np.array([[0, 0, 1, 1], [1, 1, 0, 0]])
-    parts = metrics.split_stages(np.arange(8.0).reshape(2, 4), stages, levels)
-    assert [(part.stage, part.level) for part in parts] == [(-1, 0), (-1, 1)]
-    np.testing.assert_array_equal(parts[0].g, [[0, 1], [6, 7]])
-    np.testing.assert_array_equal(parts[1].g, [[2, 3], [4, 5]])
 
 
 def test_score_alone_works_and_says_what_is_missing():
@@ -158,6 +61,43 @@ def test_the_memoryless_rung_is_weighted_by_the_episodes_at_each_level():
     assert score(result, best_memoryless=0.2).memoryless == pytest.approx(0.2)
 
 
+def test_the_memoryless_rung_is_the_results_own_unless_another_is_given():
+    g, twin = noisy([0.5, 0.5], spread=0.01), noisy([0.1, 0.1], spread=0.01)
+    result, wiped = make_result(g, memoryless=(0.3,)), make_result(twin, memory="wiped", memoryless=(0.3,))
+    scores = score(result, wiped)
+    assert scores.memoryless == pytest.approx(0.3) and scores.learning.value == pytest.approx(0.2, abs=0.01)
+    assert not any("memoryless" in note for note in scores.notes)
+    assert score(result, wiped, best_memoryless=0.4).learning.value == pytest.approx(0.1, abs=0.01)
+    assert score(result, wiped, best_memoryless=0.0).learning.value == pytest.approx(0.4, abs=0.01)
+
+
+def test_both_bounds_of_learning_are_told_and_which_of_them_holds():
+    g, twin = noisy([0.5, 0.5], spread=0.01), noisy([0.2, 0.2], spread=0.01)
+    result, wiped = make_result(g), make_result(twin, memory="wiped")
+    by_twin, by_rung = (score(result, wiped, best_memoryless=rung) for rung in (0.1, 0.3))
+    assert (by_twin.learning_bound, by_rung.learning_bound) == ("twin", "memoryless")
+    assert by_twin.twin_area == by_rung.twin_area
+    assert (by_twin.memoryless, by_rung.memoryless) == pytest.approx((0.1, 0.3))
+    assert "against its twin" in str(by_twin)
+    assert "against the best memoryless agent, 0.300" in str(by_rung)
+    assert by_rung.to_dict()["learning_bound"] == "memoryless"
+    assert score(result).learning_bound is None
+
+
+def test_a_level_without_a_memoryless_rung_is_held_against_random_play_and_named():
+    stages = [Stage(0, 1), Stage(1, 1), Stage(2, 2)]
+    g = noisy([0.5] * 4, spread=0.01)
+    wiped = lived(g - 0.5, stages, memory="wiped")
+    scores = score(lived(g, stages, memoryless=(0.4, NAN, 0.2)), wiped)
+    assert scores.memoryless == pytest.approx((0.4 + 0.0 + 0.2 + 0.2) / 4)
+    where = "where no memoryless rung was measured"
+    assert f"learning is held against the random policy's 0 at level 1, {where}" in scores.notes
+    scores = score(lived(g, stages), wiped)
+    assert scores.memoryless == 0.0
+    assert f"learning is held against the random policy's 0 at levels 0, 1, 2, {where}" in scores.notes
+    assert not any(where in note for note in score(lived(g, stages)).notes)  # there is no learning to speak of
+
+
 @pytest.mark.parametrize("mean, exceeds", [(0.2, False), (0.1, False), (0.4, True)])
 def test_the_redrawn_control_is_one_sided(mean, exceeds):
     result = make_result(noisy([0.2, 0.9]))
@@ -181,6 +121,14 @@ def test_the_redrawn_control_is_flagged_by_chance_as_seldom_as_it_says():
     assert 0 <= np.mean(flags) < 0.06
 
 
+def test_the_memoryless_rung_weighs_lifetimes_alike_however_long_they_were():
+    levels = np.array([[0, 1, 1, 1], [0, -1, -1, -1]])
+    g = np.where(levels < 0, NAN, 0.5)
+    assert score(make_result(g, levels=levels, stages=levels), best_memoryless=[0.0, 0.4]).memoryless == pytest.approx(
+        (0.3 + 0.0) / 2
+    )
+
+
 def test_forward_transfer_is_held_against_the_twins_first_episode_at_that_level():
     stages = np.array([[0, 0, 1, 1]] * 400)
     g, twin = noisy([0.1, 0.5, 0.6, 0.8]), noisy([0.1, 0.1, 0.2, 0.2], seed=1)
@@ -195,6 +143,10 @@ def test_forward_transfer_is_held_against_the_twins_first_episode_at_that_level(
     assert score(result).stages[1].forward_transfer is None
     with pytest.raises(ValueError, match="must begin at level 1"):
         score(result, fresh={1: make_result(noisy([0.4, 0.6]))})
+    with pytest.raises(ValueError, match=r"fresh\[1\] must share the split of the result: expected 'test', rec"):
+        score(result, fresh={1: dataclasses.replace(alone, split="train")})
+    with pytest.raises(ValueError, match=r"fresh\[1\] must share the family settings"):
+        score(result, fresh={1: dataclasses.replace(alone, settings={"course": "single", "level": 1, "arms": 3})})
 
 
 def test_retention_is_measured_where_a_level_is_visited_again():
@@ -205,6 +157,26 @@ def test_retention_is_measured_where_a_level_is_visited_again():
     assert parts[0].retention is None and parts[1].retention is None
     assert parts[2].retention.value == pytest.approx((g[:, 4] - g[:, 1]).mean())
     assert parts[2].retention.high < 0  # it forgot
+
+
+def test_a_change_of_the_task_is_scored_where_the_course_has_one():
+    g = noisy([0.1, 0.5, 0.9, 0.2, 0.5, 0.7, 0.85, 0.95], spread=0.1)
+    plain, switched = score(lived(g, [Stage(0, 2), Stage(1, 6, switch_after=1)])).stages
+    assert plain.switch_drop is None and plain.switch_recovery is None
+    assert switched.switch_drop.value == pytest.approx((g[:, 2] - g[:, 3]).mean())
+    assert switched.switch_recovery == Estimate(4.0, 4.0, 4.0)
+    text = str(score(lived(g, [Stage(0, 2), Stage(1, 6, switch_after=1)])))
+    assert f"stage 2 (level 1), task changed: drop {switched.switch_drop}" in text and "episodes to recover 4" in text
+    never = score(lived(g, [Stage(0, 6, switch_after=3), Stage(1, 2)]))
+    assert never.stages[0].switch_recovery.value == math.inf
+    assert never.to_dict()["stages"][0]["switch_recovery"]["value"] == "never"
+
+
+def test_a_change_that_no_lifetime_lived_to_see_is_not_scored():
+    stages = np.array([[0, 0, 1, 1]] * 10)
+    course = Course([Stage(0, 5, switch_after=3), Stage(1, 2)], mastery=0.9)  # stage 1 was mastered before the change
+    parts = score(make_result(noisy([0.9] * 4, 10), levels=stages, stages=stages, course=course)).stages
+    assert parts[0].switch_drop is None and parts[0].switch_recovery is None
 
 
 @pytest.mark.parametrize("start, value, flagged", [(0.2, 0.0, False), (0.0, 0.0, False), (-0.3, -0.3, True)])
@@ -246,6 +218,46 @@ def test_conditions_that_do_not_belong_together_are_refused():
     nothing = {"normalized": np.full((400, 2), NAN), "levels": np.full((400, 2), -1), "stages": np.full((400, 2), -1)}
     with pytest.raises(ValueError, match="no finished episode"):
         score(dataclasses.replace(result, **nothing))
+
+
+@pytest.mark.parametrize("role", ["The result", "twin", "redrawn"])
+@pytest.mark.parametrize("value", [NAN, math.inf])
+def test_an_episode_that_was_lived_needs_a_return(role, value):
+    g = noisy([0.5, 0.5, 0.5])
+    results = {
+        "The result": make_result(g),
+        "twin": make_result(g, memory="wiped"),
+        "redrawn": make_result(g, task="redrawn"),
+    }
+    broken = g.copy()
+    broken[3, 1] = value
+    results[role] = dataclasses.replace(results[role], normalized=broken)
+    with pytest.raises(
+        ValueError, match=rf"{role} has the normalised return {value} in lifetime 3, episode 1 \(counted"
+    ):
+        score(*results.values())
+
+
+def test_one_lifetime_is_scored_without_intervals_and_flags():
+    stages = np.array([[0, 0, 1, 1]])
+    g = np.array([[-0.5, 0.5, 0.6, 0.8]])
+    result = make_result(g, levels=stages, stages=stages)
+    twin = make_result(g - 0.5, levels=stages, stages=stages, memory="wiped")
+    redrawn = make_result(g + 0.5, levels=stages, stages=stages, task="redrawn")
+    scores = score(result, twin, redrawn)
+    assert "one lifetime: no interval" in scores.notes
+    assert scores.area.value == pytest.approx(0.35) and scores.learning.value == pytest.approx(0.35)
+    assert scores.first_episode_deficit.value == -0.5 and scores.redrawn.excess.value == pytest.approx(1.0)
+    assert scores.deficit_flagged is False and scores.redrawn.exceeds is False and math.isnan(scores.redrawn.chance)
+    top = scores.stages[1]
+    found = [scores.area, scores.regret, scores.reward, scores.twin_area, scores.learning, scores.redrawn.excess]
+    found += [scores.first_episode_deficit, top.first, top.final, top.gain, top.area, top.regret, top.forward_transfer]
+    found += top.episodes_to.values()
+    assert all(math.isnan(one.low) and math.isnan(one.high) for one in found)
+    assert top.episodes_to[0.5].value == 1 and np.isnan(top.curve[1:]).all()
+    json.dumps(scores.to_dict(), allow_nan=False)
+    assert "area      0.350 [-, -]" in str(scores)
+    assert not any("one lifetime" in note for note in score(make_result(noisy([0.5], lifetimes=2))).notes)
 
 
 def test_scores_are_deterministic_and_fit_strict_json():
