@@ -559,7 +559,7 @@ def film(
     sheet = Image.new("RGB", (shown[0].width, sum(image.height for image in shown)))
     for k, image in enumerate(shown):
         sheet.paste(image, (0, sum(one.height for one in shown[:k])))
-    palette = sheet.quantize(96, method=Image.Quantize.FASTOCTREE)
+    palette = sheet.quantize(64, method=Image.Quantize.FASTOCTREE)
     images = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     durations = [1000 // fps] * (len(images) - 1) + [max(2000, 1000 // fps)]
