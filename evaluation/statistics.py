@@ -181,8 +181,6 @@ def upper_tail(value: float, uncertain: Estimate) -> float:
     NaN without an interval.
     """
     error = (uncertain.high - uncertain.low) / (2.0 * 1.959964)
-    if math.isnan(error):
-        return math.nan
     if error <= 0.0:
         return 0.0 if value > 0.0 else 1.0
     return 0.5 * math.erfc(value / error / math.sqrt(2.0))

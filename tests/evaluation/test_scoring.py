@@ -159,6 +159,12 @@ def test_retention_is_measured_where_a_level_is_visited_again():
     assert parts[2].retention.high < 0  # it forgot
 
 
+def test_retention_is_held_against_the_visit_just_before():
+    stages = [Stage(0, 1), Stage(1, 1), Stage(0, 1), Stage(1, 1), Stage(0, 1)]
+    parts = score(lived(noisy([0.1, 0.2, 0.5, 0.2, 0.4], spread=0.01), stages)).stages
+    assert [round(part.retention.value, 1) for part in parts[2:]] == [0.4, 0.0, -0.1]
+
+
 def test_a_change_of_the_task_is_scored_where_the_course_has_one():
     g = noisy([0.1, 0.5, 0.9, 0.2, 0.5, 0.7, 0.85, 0.95], spread=0.1)
     plain, switched = score(lived(g, [Stage(0, 2), Stage(1, 6, switch_after=1)])).stages
