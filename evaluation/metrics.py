@@ -17,6 +17,7 @@ from daytwo.checks import check_integer, check_number
 from daytwo.evaluation.statistics import CONFIDENCE, Estimate, interval, resampled_means, upper_tail
 
 THRESHOLDS = (0.5, 0.9)
+LEAST_DEFICIT = 0.01
 TOLERANCE = 0.1  # how near the level before a change counts as back
 
 # --- metrics of each lifetime: float64[lifetimes, episodes] -> float64[lifetimes] -----------------------------------
@@ -199,7 +200,8 @@ def first_episode_deficit(estimates: Sequence[Estimate]) -> tuple[Estimate, bool
     Returns:
         ``min(0, g_1)`` of the worst stage with its interval, and whether it is below zero beyond chance: a normal
         test from the bootstrap interval's width at one-sided 2.5%, corrected for the number of stages (Bonferroni),
-        because the random policy itself is at zero and falls below it half of the time.
+        because the random policy itself is at zero and falls below it half of the time. Less than `LEAST_DEFICIT` is
+        never flagged: where success is rare, all of a sample may miss it, and look below random without any scatter.
     """
     usable = [one for one in estimates if not math.isnan(one.value)]
     if not usable:
@@ -208,7 +210,7 @@ def first_episode_deficit(estimates: Sequence[Estimate]) -> tuple[Estimate, bool
     # NumPy's minimum, unlike Python's, stays NaN where there is no interval.
     clipped = Estimate(*(float(np.minimum(0.0, end)) for end in (worst.value, worst.low, worst.high)))
     chance = (1.0 - CONFIDENCE) / 2.0 / len(usable)
-    return clipped, any(one.value < 0.0 and upper_tail(-one.value, one) < chance for one in usable)
+    return clipped, any(one.value < -LEAST_DEFICIT and upper_tail(-one.value, one) < chance for one in usable)
 
 
 # --- stages ---------------------------------------------------------------------------------------------------------

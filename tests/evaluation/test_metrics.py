@@ -153,6 +153,12 @@ def test_the_first_episode_deficit_is_corrected_for_the_number_of_stages():
     assert not metrics.first_episode_deficit([doubtful] * 4)[1]
 
 
+def test_a_deficit_without_scatter_that_amounts_to_nothing_is_not_flagged():
+    nothing = Estimate(-0.001, -0.001, -0.001)  # as when no lifetime of a small sample had the rare success
+    assert metrics.first_episode_deficit([nothing]) == (nothing, False)
+    assert metrics.first_episode_deficit([Estimate(-0.02, -0.02, -0.02)])[1]
+
+
 def test_without_an_interval_no_deficit_is_flagged():
     deficit, flagged = metrics.first_episode_deficit([Estimate(-0.4, NAN, NAN)])
     assert deficit.value == -0.4 and math.isnan(deficit.low) and math.isnan(deficit.high) and not flagged
