@@ -19,12 +19,14 @@ from gymnasium.vector import AutoresetMode
 from daytwo import kernels
 from daytwo.agent import Agent, LifetimeSpec, find_checkpoint, make_agent
 from daytwo.course import Course
+from daytwo.evaluation.rungs import memoryless_rungs
 from daytwo.family import SPLITS
 from daytwo.lifetime import LifetimeVectorEnv
 from daytwo.streams import lifetime_seeds
 
 MEMORIES = ("kept", "wiped")
 TASKS = ("fixed", "redrawn")
+ROLES = ("reference", "reactive")
 LARGEST_BATCH = 1024
 
 
@@ -60,6 +62,11 @@ class Result:
         diagnostics: what the family tells about how each episode was lived (`TaskFamily.diagnostics`), by name: float64
             with the axes ``[lifetimes, episodes]``, and a third of the diagnostic's size where that is above 1; NaN
             where padded or where it does not apply.
+        tags: the abilities that the family tests.
+        role: ``"reference"`` if the agent is the family's reference learner, ``"reactive"`` if it is its hand-made
+            agent without a memory, else ``""``.
+        memoryless: normalised return of the best memoryless rung at each level, NaN where none was measured; ``()``
+            where nothing is known.
     """
 
     returns: np.ndarray = field(repr=False)
@@ -83,6 +90,9 @@ class Result:
     seconds: float
     versions: Mapping[str, str]
     diagnostics: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
+    tags: tuple[str, ...] = ()
+    role: str = ""
+    memoryless: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         shape = self.returns.shape
@@ -95,6 +105,13 @@ class Result:
                 )
         if self.reward.shape != shape[:1]:
             raise ValueError(f"reward must have the shape {shape[:1]}, received {self.reward.shape}.")
+        if self.role not in ("", *ROLES):
+            raise ValueError(f"role must be one of '', {', '.join(map(repr, ROLES))}, received {self.role!r}.")
+        if len(self.memoryless) not in (0, len(self.level_names)):
+            raise ValueError(
+                f"memoryless must have a number for each of the {len(self.level_names)} levels, received "
+                f"{self.memoryless!r}."
+            )
         for name, values in self.diagnostics.items():
             if values.shape[:2] != shape:
                 raise ValueError(f"diagnostic {name!r} must begin with the axes {shape}, received {values.shape}.")
@@ -141,6 +158,15 @@ def agent_name(agent: Any) -> str:
     return agent.__name__ if isinstance(agent, type) else type(agent).__name__
 
 
+def _role(name: str, made: Agent, spec: LifetimeSpec) -> str:
+    """Whether an agent is the family's own reference learner or reactive agent: one of `ROLES`, or ``""``."""
+    for role in ROLES:
+        own = getattr(spec, role)
+        if own is not None and (name in (role, own) or type(made) is own):
+            return role
+    return ""
+
+
 def check_actions(actions: Any, spec: LifetimeSpec, lanes: int, name: str) -> np.ndarray:
     """An agent's actions as the environment takes them.
 
@@ -156,13 +182,16 @@ def check_actions(actions: Any, spec: LifetimeSpec, lanes: int, name: str) -> np
     Raises:
         ValueError: wrong shape, dtype or range, or not finite.
     """
-    array = np.asarray(actions)
+    try:
+        array = np.asarray(actions)
+        received = f"shape {array.shape} of dtype {array.dtype}"
+    except ValueError:
+        array, received = np.empty((), dtype=object), "rows of different lengths"
     expected = (lanes, spec.actions) if spec.continuous else (lanes,)
     kinds, wanted = ("fiu", "numbers") if spec.continuous else ("iu", "integers")
     if array.shape != expected or array.dtype.kind not in kinds:
         raise ValueError(
-            f"Agent {name!r} must return {wanted} of shape {expected} on {spec.env_id}, received shape {array.shape} "
-            f"of dtype {array.dtype}."
+            f"Agent {name!r} must return {wanted} of shape {expected} on {spec.env_id}, received {received}."
         )
     low, high = (-1, 1) if spec.continuous else (0, spec.actions - 1)
     # Written so that NaN, for which every comparison is false, is refused as well.
@@ -243,6 +272,14 @@ def _live(
             ("stages", "stage"),
         ):
             arrays[key][rows, columns] = info[source][rows]
+        normalized = info["episode_normalized_return"][rows]
+        if not np.isfinite(normalized).all():
+            at = int(np.flatnonzero(~np.isfinite(normalized))[0])
+            paid = info["episode_return"][rows[at]]
+            raise ValueError(
+                f"{spec.env_id} paid a return of {paid} in episode {columns[at]} of lifetime {before + rows[at]} (both "
+                "counted from 0): rewards must be finite numbers."
+            )
         for key, array in diagnostics.items():
             array[rows, columns] = info[key][rows]
         if wiped:
@@ -292,7 +329,8 @@ def evaluate(
         A `Result`; ``daytwo.score`` turns it into metrics.
 
     Raises:
-        ValueError: an argument is unknown or out of range, or the agent returns bad actions.
+        ValueError: an argument is unknown or out of range, the agent returns bad actions, or the environment pays
+            rewards that are no finite numbers.
     """
     lifetimes = _integer("lifetimes", lifetimes, 1)
     seed = _integer("seed", seed, 0)
@@ -322,7 +360,7 @@ def evaluate(
 
     with kernels.interpreted(kernels.is_interpreted() or not compiled):
         env = make_env(batch, False)
-        spec, references = env.lifetime_spec, env.reference_returns
+        spec, references, memoryless = env.lifetime_spec, env.reference_returns, memoryless_rungs(env.family)
         made = make_agent(agent, spec, **options)
         named = isinstance(agent, str) and find_checkpoint(agent) is None
         name = agent if named else agent_name(made)  # a checkpoint's path says nothing elsewhere
@@ -373,4 +411,7 @@ def evaluate(
         seconds=time.perf_counter() - started,
         versions=versions(),
         diagnostics=diagnostics,
+        tags=tuple(spec.tags),
+        role=_role(name, made, spec),
+        memoryless=memoryless,
     )

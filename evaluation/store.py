@@ -4,7 +4,8 @@ A *cell* is everything that decides a result: agent and options, environment, se
 lifetimes, seed, and the version and source code it ran with. The file is in WAL mode and written by one process, one
 transaction per cell, so it is readable at any moment and a killed run loses at most the cells in flight. A lock file
 beside it (``<name>.lock``, held by the operating system for as long as the writer lives) keeps a second writer out.
-Arrays are kept bit for bit as zlib-compressed ``.npy`` blobs; nothing that is read is ever executed.
+Arrays are kept bit for bit as zlib-compressed ``.npy`` blobs; nothing that is read is ever executed. The file also
+says which cells a protocol asked for, and which cells raised. ``docs/results_format.md`` explains it to other programs.
 """
 
 import contextlib
@@ -12,10 +13,11 @@ import dataclasses
 import hashlib
 import io
 import json
+import math
 import os
 import sqlite3
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
@@ -26,10 +28,12 @@ from daytwo.course import Course, Stage
 from daytwo.evaluation.running import Result
 
 APPLICATION_ID = 0x44617932  # "Day2" in the header of the file
-FORMAT = 2
+FORMAT = 3
 ARRAYS = ("returns", "normalized", "levels", "stages", "reward")
 
-_CREATE = """
+# Table -> how it is made.
+_TABLES = {
+    "cells": """
 CREATE TABLE cells (
     key        TEXT PRIMARY KEY,  -- hash of `cell`
     cell       TEXT NOT NULL,     -- what decides the result, as canonical JSON
@@ -49,7 +53,23 @@ CREATE TABLE cells (
     reward     BLOB NOT NULL,
     diagnostics BLOB NOT NULL     -- side by side on the last axis, [lifetimes, episodes, numbers]
 ) WITHOUT ROWID
-"""
+""",
+    "protocols": """
+CREATE TABLE protocols (
+    protocol   TEXT NOT NULL,     -- such as core-v1
+    key        TEXT NOT NULL,     -- of a cell that it asked for, stored or not
+    PRIMARY KEY (protocol, key)
+) WITHOUT ROWID
+""",
+    "failures": """
+CREATE TABLE failures (
+    key        TEXT PRIMARY KEY,  -- hash of `cell`
+    cell       TEXT NOT NULL,     -- as in cells
+    error      TEXT NOT NULL,     -- the traceback
+    stored     TEXT NOT NULL      -- when, UTC
+) WITHOUT ROWID
+""",
+}
 
 
 class StoreError(OSError):
@@ -108,6 +128,10 @@ def canonical(value: Any) -> str:
 def cell_key(cell: Mapping[str, Any]) -> str:
     """The key of a cell: a hash of its canonical JSON."""
     return hashlib.sha256(canonical(cell).encode()).hexdigest()[:32]
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
 # --- arrays ---------------------------------------------------------------------------------------------------------
@@ -216,6 +240,23 @@ class Stored:
     result: Result
 
 
+@dataclasses.dataclass(frozen=True)
+class Failure:
+    """A cell that raised instead of giving a result.
+
+    Attributes:
+        key: of the cell.
+        cell: what would have decided the result.
+        error: the traceback.
+        stored: when, UTC, ISO 8601.
+    """
+
+    key: str
+    cell: dict[str, Any]
+    error: str
+    stored: str
+
+
 class Store:
     """A results file, opened for reading or for writing. Use it as a context manager.
 
@@ -298,7 +339,8 @@ class Store:
                 raise StoreError(f"{self.path} is empty: the run that made it was stopped at once.")
             connection.execute("PRAGMA journal_mode=WAL")  # not before it is known that the file is ours to change
             connection.execute("BEGIN IMMEDIATE")
-            connection.execute(_CREATE)
+            for create in _TABLES.values():
+                connection.execute(create)
             connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
             connection.execute(f"PRAGMA user_version={FORMAT}")
             connection.execute("COMMIT")
@@ -317,7 +359,7 @@ class Store:
                 f"{self.path} was written by an older version of daytwo: file format {version}, and this version "
                 f"reads {FORMAT}. Run the evaluations again into another file."
             )
-        elif version < FORMAT or "cells" not in tables:
+        elif version < FORMAT or not set(_TABLES) <= set(tables):
             raise StoreError(f"{self.path} is damaged: file format {version}, tables {', '.join(tables) or 'none'}.")
         if self.write:
             connection.execute("PRAGMA journal_mode=WAL")
@@ -367,14 +409,44 @@ class Store:
                 fields = json.loads(result)
                 fields["course"] = restored(fields["course"])
                 fields["settings"] = restored(fields["settings"])
-                for name in ("level_names", "random_return", "oracle_return"):
+                for name in ("level_names", "random_return", "oracle_return", "tags"):
                     fields[name] = tuple(fields[name])
+                fields["memoryless"] = tuple(math.nan if one is None else one for one in fields["memoryless"])
                 fields["diagnostics"] = _apart(fields["diagnostics"], _unpacked(told))
                 fields.update({name: _unpacked(blob) for name, blob in zip(ARRAYS, blobs, strict=True)})
                 yield Stored(key, json.loads(cell), stored, Result(**fields))
 
+    def protocols(self) -> dict[str, set[str]]:
+        """Which cells each protocol asked for, by key; they may be stored, failed, or not computed yet."""
+        found: dict[str, set[str]] = {}
+        with self._open() as connection:
+            for protocol, key in connection.execute("SELECT protocol, key FROM protocols"):
+                found.setdefault(protocol, set()).add(key)
+        return found
+
+    def failures(self) -> list[Failure]:
+        """The cells that raised and have not been computed since, in the order in which they failed."""
+        with self._open() as connection:
+            rows = connection.execute("SELECT key, cell, error, stored FROM failures ORDER BY stored, key")
+            return [Failure(key, json.loads(cell), error, stored) for key, cell, error, stored in rows]
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """One transaction: everything in it is stored, or nothing."""
+        if not self.write:
+            raise StoreError(f"{self.path} was opened for reading; open it with write=True.")
+        with self._open() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+            except BaseException:
+                if connection.in_transaction:  # SQLite itself gives up on a full disk
+                    connection.execute("ROLLBACK")
+                raise
+            connection.execute("COMMIT")
+
     def add(self, cell: Mapping[str, Any], result: Result) -> str:
-        """Store the result of a cell, in one transaction.
+        """Store the result of a cell, in one transaction; a failure of the same cell is forgotten.
 
         Args:
             cell: what decides the result.
@@ -386,13 +458,12 @@ class Store:
         Raises:
             StoreError: the file is open for reading only, or the cell is stored already.
         """
-        if not self.write:
-            raise StoreError(f"{self.path} was opened for reading; open it with write=True.")
         key = cell_key(cell)
         arrays = {*ARRAYS, "diagnostics"}
         fields = {
             one.name: plain(getattr(result, one.name)) for one in dataclasses.fields(result) if one.name not in arrays
         }
+        fields["memoryless"] = [None if math.isnan(one) else one for one in fields["memoryless"]]  # JSON has no NaN
         fields["diagnostics"], told = _side_by_side(result)
         row = (
             key,
@@ -404,17 +475,63 @@ class Store:
             result.lifetimes,
             str(result.seed),
             result.seconds,
-            datetime.now(UTC).isoformat(timespec="microseconds"),
+            _now(),
             canonical(fields),
             *(_packed(getattr(result, name)) for name in ARRAYS),
             _packed(told),
         )
-        if key in self:
-            raise StoreError(f"{self.path} holds this cell already: {canonical(cell)}.")
-        with self._open() as connection:
-            # Outside an explicit transaction a statement is one of its own: stored whole or not at all.
+        with self._writing() as connection:
+            self._refuse_stored(connection, key, cell)
             connection.execute(f"INSERT INTO cells VALUES ({', '.join('?' * len(row))})", row)
+            self._forget_failures(connection, cell)
         return key
+
+    def link(self, protocol: str, keys: Iterable[str]) -> None:
+        """Note that a protocol asked for cells; those that it is known to have asked for change nothing.
+
+        Args:
+            protocol: its id, such as ``core-v1``.
+            keys: of the cells, stored or not.
+
+        Raises:
+            ValueError: the protocol has no name.
+            StoreError: the file is open for reading only.
+        """
+        if not isinstance(protocol, str) or not protocol:
+            raise ValueError(f"protocol must be a name such as 'core-v1', received {protocol!r}.")
+        rows = [(protocol, key) for key in keys]
+        with self._writing() as connection:
+            connection.executemany("INSERT OR IGNORE INTO protocols VALUES (?, ?)", rows)
+
+    def fail(self, cell: Mapping[str, Any], error: str) -> str:
+        """Note that a cell raised, in place of what was noted about it before.
+
+        Args:
+            cell: what would have decided the result.
+            error: the traceback.
+
+        Returns:
+            The cell's key.
+
+        Raises:
+            StoreError: the file is open for reading only, or the cell's result is stored.
+        """
+        key = cell_key(cell)
+        with self._writing() as connection:
+            self._refuse_stored(connection, key, cell)
+            self._forget_failures(connection, cell)
+            connection.execute("INSERT INTO failures VALUES (?, ?, ?, ?)", (key, canonical(cell), error, _now()))
+        return key
+
+    def _refuse_stored(self, connection: sqlite3.Connection, key: str, cell: Mapping[str, Any]) -> None:
+        if connection.execute("SELECT 1 FROM cells WHERE key=?", (key,)).fetchone() is not None:
+            raise StoreError(f"{self.path} holds this cell already: {canonical(cell)}.")
+
+    @staticmethod
+    def _forget_failures(connection: sqlite3.Connection, cell: Mapping[str, Any]) -> None:
+        """Remove the failures of a cell, also those of older code: who mends an agent need not hear of it again."""
+        same = canonical({name: value for name, value in cell.items() if name not in ("version", "code")})
+        connection.execute("DELETE FROM failures WHERE json_remove(cell, '$.version', '$.code')=?", (same,))
 
     def close(self) -> None:
         """Close the file; closing twice does no harm."""
