@@ -557,6 +557,8 @@ class _Ray:
         self.ray = _import_ray()
         self.connected_here = address is not None or not self.ray.is_initialized()
         if self.connected_here:
+            # Left to itself, Ray would wait minutes for whichever cluster ran on this machine last.
+            address = address or os.environ.get("RAY_ADDRESS") or "local"
             self.ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
         self.jobs = jobs
         # Ray itself would try cells that die again and again, and those that lack memory without end.
@@ -762,8 +764,9 @@ def run_suite(
         progress: show a progress bar on standard error.
         backend: ``"loky"`` for processes of this machine, ``"ray"`` for a Ray cluster, whose machines need the same
             version of daytwo, and of the agents and environments that are not part of it.
-        address: of the cluster, as for ``ray.init``. By default ``RAY_ADDRESS``, the cluster that runs on this
-            machine, or a new one on it; a connection that this process has to Ray already is used as it is.
+        address: of the Ray cluster; ``"auto"`` for the one that runs on this machine, ``"local"`` for a new one on it.
+            By default the environment variable ``RAY_ADDRESS``, or else ``"local"``; a connection that this process
+            has to Ray already is used as it is.
 
     Returns:
         An `Outcome`. Cells that failed are in its ``failures``.

@@ -5,11 +5,16 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+import daytwo
 from daytwo import kernels
+from daytwo.calibration import ReferenceReturns
 from daytwo.course import Course, Stage
+from daytwo.evaluation.rungs import memoryless_rungs
 from daytwo.evaluation.running import check_actions, evaluate
 from daytwo.improvement import ImprovementRule
+from daytwo.registration import make_family
 from daytwo.streams import agent_streams, lifetime_seeds, uniform
+from tests.toy import Counting, Steering
 
 BANDIT = "daytwo/Bandit-v0"
 SMALL = {"course": "single", "level": 0, "episodes": 3}  # 2 arms, 20 pulls: no settings to calibrate
@@ -190,6 +195,55 @@ def test_provenance():
         result.returns[0, 0] = 1.0
 
 
+def test_a_result_knows_what_the_family_tests_and_what_no_memory_is_worth():
+    result = evaluate("random", BANDIT, lifetimes=2, **SMALL)
+    assert result.tags == daytwo.envs.bandit.Bandit.tags != ()
+    assert result.memoryless == memoryless_rungs(make_family(BANDIT))
+    assert len(result.memoryless) == 3 and all(0.0 < one < 1.0 for one in result.memoryless)
+    own = evaluate(Recorder(), Counting, lifetimes=2, compiled=False, split="all")
+    assert own.tags == () and np.isnan(own.memoryless).all() and len(own.memoryless) == 3  # nobody has measured
+
+
+class Thinking(Recorder):
+    pass
+
+
+class Roles(Counting):
+    reference = Thinking
+    reactive = "random"
+
+
+@pytest.mark.parametrize(
+    "agent, env_id, role",
+    [
+        ("reference", BANDIT, "reference"),
+        ("gittins", BANDIT, "reference"),
+        ("reactive", BANDIT, "reactive"),
+        ("win-stay", BANDIT, "reactive"),
+        ("random", BANDIT, ""),
+        ("oracle", BANDIT, ""),
+        ("ucb1", BANDIT, ""),
+        (Recorder, BANDIT, ""),
+        ("reference", Roles, "reference"),
+        (Thinking, Roles, "reference"),
+        (Thinking(), Roles, "reference"),
+        ("random", Roles, "reactive"),
+        ("random", Counting, ""),
+        (Recorder, Roles, ""),
+    ],
+)
+def test_the_familys_own_agents_are_known_by_their_role(agent, env_id, role):
+    settings = SMALL if env_id == BANDIT else {"course": "single", "episodes": 1, "compiled": False}
+    assert evaluate(agent, env_id, lifetimes=2, **settings).role == role
+
+
+def test_a_single_lifetime_is_the_first_of_many():
+    one, many = (evaluate(Guesser(), BANDIT, lifetimes=count, seed=2, **SMALL) for count in (1, 9))
+    assert one.returns.shape == (1, 3) and one.reward.shape == (1,)
+    for name in ARRAYS:
+        assert np.array_equal(getattr(one, name), getattr(many, name)[:1])
+
+
 @pytest.mark.parametrize(
     "wrong, message",
     [
@@ -225,7 +279,13 @@ def test_bad_arguments_are_refused_with_what_was_received(wrong, message):
         (np.zeros(2), "integers.*float64"),
         (np.array([0, 10]), r"0..9.*received 10 at \(1,\)"),
         (np.array([-1, 0]), "received -1"),
-        (None, "shape"),
+        (np.zeros(1, dtype=np.int64), r"shape \(2,\).*received shape \(1,\)"),
+        (np.zeros(2, dtype=bool), "integers.*bool"),
+        ([np.nan, 0], "integers.*float64"),
+        (["0", "1"], "integers"),
+        ([[0], [0, 1]], r"integers of shape \(2,\).*received rows of different lengths"),
+        (0, r"received shape \(\) of dtype int64"),
+        (None, r"received shape \(\) of dtype object"),
     ],
 )
 def test_bad_actions_are_refused_by_the_agents_name(actions, message):
@@ -246,6 +306,77 @@ def test_continuous_actions_are_checked_for_shape_range_and_nan():
     for bad in ([[np.nan, 0.0]], [[1.5, 0.0]], [[np.inf, 0.0]], [0.0, 0.0], [["a", "b"]]):
         with pytest.raises(ValueError, match="Agent 'a'"):
             check_actions(np.array(bad), spec, 1, "a")
+
+
+@pytest.mark.parametrize(
+    "actions, message",
+    [
+        (np.full((2, 2), np.nan), r"-1..1 on daytwo/Steering-v0, received nan at \(0, 0\)"),
+        (np.array([[0.0, 0.0], [0.0, 1.01]]), r"received 1.01 at \(1, 1\)"),
+        (np.zeros(2), r"numbers of shape \(2, 2\).*received shape \(2,\)"),
+        (np.zeros((1, 2)), r"received shape \(1, 2\)"),
+        (np.zeros((2, 2), dtype=complex), "complex128"),
+        (None, "dtype object"),
+    ],
+)
+def test_bad_continuous_actions_end_an_evaluation(actions, message):
+    class Careless(Recorder):
+        name = "careless"
+
+        def act(self, observations, fresh):
+            return actions
+
+    with pytest.raises(ValueError, match="Agent 'careless'.*" + message):
+        evaluate(Careless(), Steering, lifetimes=2, compiled=False, reference_returns=ReferenceReturns.given(0.0, 3.0))
+
+
+def test_an_agent_that_breaks_half_way_says_so_itself():
+    class Tired(Recorder):
+        def act(self, observations, fresh):
+            if len(self.seen) == 25:  # in the second episode
+                raise ZeroDivisionError("tired")
+            return super().act(observations, fresh)
+
+    with pytest.raises(ZeroDivisionError, match="tired"):
+        evaluate(Tired(), BANDIT, lifetimes=3, compiled=False, **SMALL)
+    assert not kernels.is_interpreted()
+
+
+def pay_nothing_real(amount):
+    """A step in which waiting pays 1 and scoring an amount."""
+
+    def step(settings, task, state, level, stream, i, action):
+        state.count[i] += 1
+        if action == 1:
+            return amount, False
+        return 1.0, False
+
+    return step
+
+
+@pytest.mark.parametrize("amount", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("num_envs", [2, 4, None])
+def test_rewards_that_are_no_numbers_are_refused_where_they_were_paid(amount, num_envs):
+    class Broken(Counting):
+        name = "Broken"
+        step = staticmethod(pay_nothing_real(amount))
+
+    class Scoring(Recorder):
+        """Waits, except in lifetime 5, where it scores from the second episode on."""
+
+        def begin(self, spec, seeds):
+            super().begin(spec, seeds)
+            self.steps, self.before = 0, sum(map(len, self.batches)) - len(seeds)
+
+        def act(self, observations, fresh):
+            self.steps += 1
+            lane = np.arange(len(fresh)) + self.before
+            return np.where((lane == 5) & (self.steps > 4), 1, 0)
+
+    settings = {"course": "single", "level": 1, "episodes": 3, "split": "all", "compiled": False}
+    with pytest.raises(ValueError, match=rf"daytwo/Broken-v0 paid a return of {amount} in episode 1 of lifetime 5 "):
+        evaluate(Scoring(), Broken, lifetimes=8, num_envs=num_envs, **settings)
+    assert np.isfinite(evaluate(Scoring(), Broken, lifetimes=5, **settings).returns).all()
 
 
 def test_an_interruption_leaves_nothing_broken():

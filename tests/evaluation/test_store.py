@@ -28,7 +28,13 @@ def test_what_is_stored_comes_back_bit_for_bit(tmp_path):
     g[0, 0], g[0, 1], g[1, 0] = -0.0, 5e-324, 1 / 3
     course = Course([Stage(0, 4), Stage(1, 3, new_task=True, switch_after=1)], name="odd", mastery=0.9)
     result = make_result(
-        g, course=course, settings={"course": course, "rate": 0.1, "arms": 3}, agent_options={"c": 0.1}
+        g,
+        course=course,
+        settings={"course": course, "rate": 0.1, "arms": 3},
+        agent_options={"c": 0.1},
+        tags=("exploration", "planning"),
+        role="reference",
+        memoryless=(0.25,),
     )
     with Store(tmp_path / "r.sqlite", write=True) as store:
         key = store.add(make_cell(result, settings={"arms": 3}), result)
@@ -40,6 +46,24 @@ def test_what_is_stored_comes_back_bit_for_bit(tmp_path):
         assert first.dtype == second.dtype and first.shape == second.shape and first.tobytes() == second.tobytes()
     for name in set(type(result).__dataclass_fields__) - set(ARRAYS):
         assert getattr(back, name) == getattr(result, name), name
+
+
+@pytest.mark.parametrize("memoryless", [(), (0.1, float("nan"), 1 / 3), (float("nan"),) * 3])
+def test_rungs_that_nobody_measured_are_stored(tmp_path, memoryless):
+    """JSON cannot hold NaN, and no reader should have to know Python's own way round that."""
+    result = make_result([[0.0, 0.5, 1.0]], levels=[[0, 1, 2]], memoryless=memoryless)
+    with Store(tmp_path / "r.sqlite", write=True) as store:
+        key = store.add(make_cell(result), result)
+        text = store._connection.execute("SELECT result FROM cells").fetchone()[0]
+        assert "NaN" not in text
+        np.testing.assert_equal(store.get(key).result.memoryless, memoryless)
+
+
+def test_results_refuse_impossible_roles_and_rungs():
+    with pytest.raises(ValueError, match=r"role must be one of '', 'reference', 'reactive', received 'hero'"):
+        example(role="hero")
+    with pytest.raises(ValueError, match=r"memoryless must have .* each of the 1 levels, received \(0.1, 0.2\)"):
+        example(memoryless=(0.1, 0.2))
 
 
 def test_keys_are_the_same_for_equal_cells_and_differ_otherwise():
@@ -83,10 +107,78 @@ def test_a_cell_is_stored_once(tmp_path):
 def test_a_store_opened_for_reading_is_not_written(tmp_path):
     path = tmp_path / "r.sqlite"
     Store(path, write=True).close()
-    with Store(path) as store, pytest.raises(StoreError, match="opened for reading"):
-        store.add(make_cell(example()), example())
+    with Store(path) as store:
+        for write in (
+            lambda: store.add(make_cell(example()), example()),
+            lambda: store.link("core-v1", ["abc"]),
+            lambda: store.fail(make_cell(example()), "Traceback"),
+        ):
+            with pytest.raises(StoreError, match="opened for reading"):
+                write()
     with pytest.raises(StoreError, match="is closed"):
         len(store)
+
+
+def test_protocols_are_kept_with_the_cells_they_asked_for(tmp_path):
+    path = tmp_path / "r.sqlite"
+    with Store(path, write=True) as store:
+        assert store.protocols() == {}
+        store.link("core-v1", ["a", "b"])
+        store.link("core-v1", iter(["b", "c"]))
+        store.link("adapt-v1", {"b"})
+    with Store(path) as store:
+        assert store.protocols() == {"core-v1": {"a", "b", "c"}, "adapt-v1": {"b"}}
+    for wrong in ("", None):
+        with Store(path, write=True) as store, pytest.raises(ValueError, match="protocol must be a name"):
+            store.link(wrong, ["a"])
+
+
+def test_failures_are_kept_until_their_cell_succeeds(tmp_path):
+    path, (first, second, third) = tmp_path / "r.sqlite", map(example, range(3))
+    with Store(path, write=True) as store:
+        store.fail(make_cell(second), "Traceback: at first")
+        key = store.fail(make_cell(first), "Traceback: é")
+        again = store.fail(make_cell(second), "Traceback: later")
+    with Store(path, write=True) as store:
+        assert [(one.key, one.cell["seed"], one.error) for one in store.failures()] == [
+            (key, 0, "Traceback: é"),
+            (again, 1, "Traceback: later"),
+        ]
+        assert all(one.stored.endswith("+00:00") for one in store.failures())
+        assert len(store) == 0 and key not in store
+        store.add(make_cell(third), third)
+        assert len(store.failures()) == 2
+        store.add(make_cell(first), first)
+        assert [one.key for one in store.failures()] == [again]
+        with pytest.raises(StoreError, match="holds this cell already"):
+            store.fail(make_cell(first), "Traceback")
+
+
+@pytest.mark.parametrize("mend", ["add", "fail"])
+def test_a_failure_of_older_code_is_superseded(tmp_path, mend):
+    """Who mends an agent has changed its code, and with it the key of the cell."""
+    settings = {"course": "single", "rate": 0.1, "word": "é", "course_of_stages": Course([Stage(0, 2)])}
+    cell = make_cell(example(), settings=settings)
+    with Store(tmp_path / "r.sqlite", write=True) as store:
+        store.fail({**cell, "code": "a-b", "version": "0.0.1"}, "old")
+        store.fail({**cell, "code": "a-b", "seed": 7}, "another cell")
+        if mend == "add":
+            store.add({**cell, "code": "a-c"}, example())
+        else:
+            store.fail({**cell, "code": "a-c"}, "new")
+        assert [one.error for one in store.failures()] == ["another cell"] + ["new"] * (mend == "fail")
+
+
+def test_a_write_that_fails_leaves_nothing_behind(tmp_path):
+    with Store(tmp_path / "r.sqlite", write=True) as store:
+        store.fail(make_cell(example()), "Traceback")
+        store._connection.execute("CREATE TRIGGER full BEFORE DELETE ON failures BEGIN SELECT RAISE(FAIL, 'full'); END")
+        with pytest.raises(StoreError, match="full"):
+            store.add(make_cell(example()), example())
+        assert len(store) == 0 and len(store.failures()) == 1
+        store._connection.execute("DROP TRIGGER full")
+        store.add(make_cell(example()), example())
+        assert len(store) == 1 and store.failures() == []
 
 
 def test_nothing_is_left_beside_a_closed_file(tmp_path):
@@ -111,10 +203,20 @@ def newer(path):
     connection.close()
 
 
-def gutted(path):
+def older(path):
+    """A file of format 2, which had one table."""
     Store(path, write=True).close()
     connection = sqlite3.connect(path)
-    connection.execute("DROP TABLE cells")
+    connection.execute("DROP TABLE protocols")
+    connection.execute("DROP TABLE failures")
+    connection.execute("PRAGMA user_version=2")
+    connection.close()
+
+
+def gutted(path, table="cells"):
+    Store(path, write=True).close()
+    connection = sqlite3.connect(path)
+    connection.execute(f"DROP TABLE {table}")
     connection.commit()
     connection.close()
 
@@ -126,7 +228,9 @@ def gutted(path):
         (lambda path: path.write_text("agent,area\nrandom,0\n"), "not in SQLite's format, it begins with b'agent,area"),
         (foreign, "another program: application id 0x00000000.*bookmarks"),
         (newer, f"newer version of daytwo: file format {FORMAT + 2}, and this version reads up to {FORMAT}"),
+        (older, f"older version of daytwo: file format 2, and this version reads {FORMAT}.*another file"),
         (gutted, "damaged"),
+        (lambda path: gutted(path, "failures"), "damaged"),
         (lambda path: path.mkdir(), "is a folder"),
     ],
 )

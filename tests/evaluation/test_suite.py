@@ -1,18 +1,21 @@
 """Suites: cells and their identity, spreading over processes, resuming after every kind of stop."""
 
+import dataclasses
+import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections import Counter
+from pathlib import Path
 
-import numpy as np
 import pytest
 
 from daytwo.course import Course, Stage
 from daytwo.evaluation import suite
-from daytwo.evaluation.store import Store
+from daytwo.evaluation.store import Store, StoreError, cell_key
 from daytwo.evaluation.suite import Cell, benchmark_cells, run_suite
 
 BANDIT = "daytwo/Bandit-v0"
@@ -43,6 +46,36 @@ class Counting:
 class Failing(Counting):
     def act(self, observations, fresh):
         raise RuntimeError("no idea what to do")
+
+
+class Mended(Counting):
+    """Fails until the file ``mended`` is there."""
+
+    def act(self, observations, fresh):
+        if not os.path.exists(os.environ["DAYTWO_TEST_LOG"] + "-mended"):
+            raise RuntimeError("not yet")
+        return super().act(observations, fresh)
+
+
+class Stopping(Counting):
+    def act(self, observations, fresh):
+        raise SystemExit(3)
+
+
+class Exiting(Counting):
+    def act(self, observations, fresh):
+        os._exit(self.arm)
+
+
+class Killed(Counting):
+    """Killed the first time, as the system kills processes that are in want of memory; well the second time."""
+
+    def act(self, observations, fresh):
+        marker = os.environ["DAYTWO_TEST_LOG"] + "-killed"
+        if not os.path.exists(marker):
+            open(marker, "w").close()
+            os.kill(os.getpid(), 9)
+        return super().act(observations, fresh)
 '''
 
 DRIVER = """
@@ -60,6 +93,25 @@ def counting_cells(count, wait=0.0):
         Cell("counting_agents:Counting", BANDIT, SMALL, lifetimes=3, agent_options={"arm": arm, "wait": wait})
         for arm in range(count)
     ]
+
+
+def bad_cell(name, **options):
+    return Cell(f"counting_agents:{name}", BANDIT, SMALL, lifetimes=3, agent_options=options)
+
+
+def contents(path):
+    """Everything in a results file that does not tell when, and how fast, it was made."""
+    connection = sqlite3.connect(path)
+    connection.row_factory = sqlite3.Row
+    rows = [dict(row) for row in connection.execute("SELECT * FROM cells ORDER BY key")]
+    linked = connection.execute("SELECT protocol, key FROM protocols ORDER BY protocol, key").fetchall()
+    failed = connection.execute("SELECT key, cell FROM failures ORDER BY key").fetchall()
+    connection.close()
+    for row in rows:
+        del row["seconds"], row["stored"]
+        row["result"] = json.loads(row["result"])
+        del row["result"]["seconds"]
+    return rows, list(map(tuple, linked)), list(map(tuple, failed))
 
 
 @pytest.fixture
@@ -102,7 +154,7 @@ def wait_for(condition, seconds=60.0):
 
 def test_a_cells_key_is_its_identity():
     cell = Cell("random", BANDIT, SMALL)
-    assert cell.key == Cell("random", BANDIT, dict(reversed(SMALL.items())), steps=5.0).key
+    assert cell.key == Cell("random", BANDIT, dict(reversed(SMALL.items())), steps=5.0, protocol="core-v1").key
     assert Cell("random", BANDIT).key == Cell("random", BANDIT, {"course": "progressive"}).key
     course = Course([Stage(0, 2)], name="mine")
     others = [
@@ -130,19 +182,73 @@ def test_the_code_fingerprint_ignores_words_and_sees_code():
     assert suite.code_fingerprint("random", BANDIT) == suite.code_fingerprint("oracle", BANDIT)
 
 
-def test_a_users_own_agent_is_part_of_the_fingerprint(log):
-    assert suite.code_fingerprint("counting_agents:Counting", BANDIT).startswith(suite._package_code() + "-")
+def test_all_cells_share_the_fingerprints_part_of_the_environments(log):
+    """Whose agents differ may put their results side by side; an agent's own code still tells its cells apart."""
+    pairs = [
+        ("random", BANDIT),
+        ("counting_agents:Counting", BANDIT),
+        ("random", "daytwo/DarkRoom-v0"),
+        ("random", "tests.toy:Counting"),
+    ]
+    codes = [suite.code_fingerprint(*pair) for pair in pairs]
+    assert len({suite.environment_code(code) for code in codes}) == 1
+    assert codes[0] == codes[2] and len(set(codes)) == 3
+    assert [code.count("-") for code in codes] == [1, 1, 1, 2]  # a family from outside brings its own code
+    assert suite.environment_code(codes[0]) == codes[0].split("-")[0] != ""
+
+
+@pytest.mark.parametrize(
+    "folder, name, environment, agent",
+    [
+        ("daytwo", "loop.py", True, False),
+        ("daytwo", "viewing.py", False, False),
+        ("daytwo.envs", "bandit.py", True, False),
+        ("daytwo.envs", "calibration.json", True, False),
+        ("daytwo.evaluation", "running.py", True, False),
+        ("daytwo.evaluation", "ladder.json", True, False),
+        ("daytwo.evaluation", "report.py", False, False),
+        ("daytwo.baselines", "bandits.py", False, True),
+        ("daytwo.baselines", "tuned.json", False, True),
+    ],
+)
+def test_the_fingerprint_knows_which_files_decide_results(monkeypatch, folder, name, environment, agent):
+    path = Path(sys.modules[folder].__file__).with_name(name)
+    assert path.exists()
+    before = suite.code_fingerprint("random", BANDIT).split("-")
+    read = Path.read_text
+
+    def changed(self, *arguments):
+        return read(self, *arguments) + "\nchanged = 1\n" if self == path else read(self, *arguments)
+
+    monkeypatch.setattr(Path, "read_text", changed)
+    parts = (suite._environment_part, suite._baselines_part)
+    for part in parts:
+        part.cache_clear()
+    after = suite.code_fingerprint("random", BANDIT).split("-")
+    for part in parts:
+        part.cache_clear()
+    assert [one != other for one, other in zip(before, after, strict=True)] == [environment, agent]
+
+
+def test_a_registered_agent_from_outside_is_known_by_its_own_code(log, monkeypatch):
+    monkeypatch.setitem(suite._agents, "mine", ["counting_agents:Counting"])
+    assert suite.code_fingerprint("mine", BANDIT) == suite.code_fingerprint("counting_agents:Counting", BANDIT)
+    assert suite.code_fingerprint("daytwo.baselines.basic:Random", BANDIT) == suite.code_fingerprint("random", BANDIT)
 
 
 def test_a_checkpoint_trained_further_is_another_cell(tmp_path):
-    folder = tmp_path / "checkpoint"
-    folder.mkdir()
+    run = tmp_path / "run"
+    folder = run / "checkpoints" / "0001"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text('{"agent": "stable-baselines3"}')
     (folder / "weights").write_bytes(b"1")
-    cell = Cell(str(folder), BANDIT)
+    cell = Cell(str(run), BANDIT)
     before = cell.key
+    (run / "training.log").write_text("what is not in the checkpoint decides nothing")
     assert cell.key == before
     (folder / "weights").write_bytes(b"2")
     assert cell.key != before
+    assert cell.describe()["code"].split("-")[0] == suite._environment_part()
 
 
 def test_benchmark_cells_cover_every_fitting_agent_under_every_condition():
@@ -172,19 +278,18 @@ def test_unknown_names_are_refused(wrong):
         benchmark_cells(**wrong)
 
 
-def test_one_process_and_two_give_the_same_results(tmp_path):
-    cells = benchmark_cells([BANDIT], ["random", "oracle"], lifetimes=9, episodes=2)
+def test_one_process_and_two_store_the_same_bytes(tmp_path, log):
+    cells = benchmark_cells([BANDIT], ["random", "oracle", "reference"], ["progressive"], lifetimes=9, episodes=2)
+    cells = [dataclasses.replace(cell, protocol="core-v1") for cell in [*cells, bad_cell("Failing")]]
     for jobs in (1, 2):
         outcome = run_suite(cells, tmp_path / f"{jobs}.sqlite", jobs=jobs, progress=False)
-        assert (outcome.computed, outcome.skipped) == (12, 0), outcome.failures
-    with Store(tmp_path / "1.sqlite") as one, Store(tmp_path / "2.sqlite") as two:
-        assert one.keys() == two.keys() == {cell.key for cell in cells}
-        for key in one.keys():
-            first, second = one.get(key).result, two.get(key).result
-            for name in ("returns", "normalized", "levels", "stages", "reward"):
-                assert np.array_equal(getattr(first, name), getattr(second, name), equal_nan=True)
-    again = run_suite(cells, tmp_path / "1.sqlite", jobs=1, progress=False)
-    assert (again.computed, again.skipped) == (0, 12)
+        assert (outcome.computed, outcome.skipped, len(outcome.failures)) == (9, 0, 1), outcome.failures
+    rows, linked, failed = contents(tmp_path / "1.sqlite")
+    assert {row["key"] for row in rows} == {cell.key for cell in cells[:-1]} and len(rows) == 9
+    assert (len(linked), len(failed)) == (10, 1)
+    assert contents(tmp_path / "2.sqlite") == (rows, linked, failed)
+    again = run_suite(cells[:-1], tmp_path / "1.sqlite", jobs=1, progress=False)
+    assert (again.computed, again.skipped) == (0, 9)
 
 
 def test_equal_cells_are_computed_once(tmp_path, log):
@@ -192,14 +297,113 @@ def test_equal_cells_are_computed_once(tmp_path, log):
     assert outcome.computed == 3 and log() == {0: 1, 1: 1, 2: 1}
 
 
-def test_a_cell_that_fails_stops_no_other(tmp_path, log, capsys):
-    bad = Cell("counting_agents:Failing", BANDIT, SMALL, lifetimes=3)
-    outcome = run_suite([*counting_cells(2), bad], tmp_path / "r.sqlite", jobs=1)
+def test_the_store_knows_which_cells_each_protocol_asked_for(tmp_path, log):
+    """Also those that were stored before, and those that another protocol asks for, too."""
+    path = tmp_path / "r.sqlite"
+    cells = counting_cells(3)
+    run_suite(cells[:1], path, jobs=1, progress=False)
+    with Store(path) as store:
+        assert store.protocols() == {}
+    asked = [dataclasses.replace(cell, protocol="core-v1") for cell in cells]
+    asked += [dataclasses.replace(cells[2], protocol="adapt-v1")]
+    outcome = run_suite(asked, path, jobs=1, progress=False)
+    assert (outcome.computed, outcome.skipped) == (2, 1)
+    keys = [cell.key for cell in cells]
+    with Store(path) as store:
+        assert store.protocols() == {"core-v1": set(keys), "adapt-v1": {keys[2]}}
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize(
+    "name, reason", [("Failing", "RuntimeError: no idea what to do"), ("Stopping", "SystemExit: 3")]
+)
+def test_a_cell_that_raises_is_noted_and_stops_no_other(tmp_path, log, capsys, jobs, name, reason):
+    bad = bad_cell(name)
+    outcome = run_suite([bad, *counting_cells(2)], tmp_path / "r.sqlite", jobs=jobs)
     assert outcome.computed == 2
     ((cell, text),) = outcome.failures
-    assert cell == bad and "no idea what to do" in text
-    assert "no idea what to do" in capsys.readouterr().err
+    assert cell == bad and reason in text and "Traceback" in text
+    said = capsys.readouterr().err
+    assert f"FAILED {bad.label}: {reason}" in said
+    assert "3/3 evaluations, 1 failed\n" in said  # and no time left
     assert stored_arms(tmp_path / "r.sqlite") == [0, 1]
+    with Store(tmp_path / "r.sqlite") as store:
+        (failure,) = store.failures()
+        assert (failure.key, failure.cell, failure.error) == (bad.key, bad.describe(), text)
+
+
+def test_a_cell_that_failed_is_tried_again_by_the_next_run(tmp_path, log):
+    path, cell = tmp_path / "r.sqlite", bad_cell("Mended")
+    assert len(run_suite([cell], path, jobs=1, progress=False).failures) == 1
+    assert len(run_suite([cell], path, jobs=1, progress=False).failures) == 1
+    with Store(path) as store:
+        assert [one.key for one in store.failures()] == [cell.key] and len(store) == 0
+    (tmp_path / "log-mended").touch()
+    assert run_suite([cell], path, jobs=1, progress=False).computed == 1
+    with Store(path) as store:
+        assert store.failures() == [] and store.keys() == {cell.key}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("code", [0, 1])
+def test_a_cell_that_ends_its_process_is_noted_and_takes_no_other_down(tmp_path, log, code):
+    bad = bad_cell("Exiting", arm=code)
+    outcome = run_suite([bad, *counting_cells(6)], tmp_path / "r.sqlite", jobs=2, progress=False)
+    assert outcome.computed == 6 and stored_arms(tmp_path / "r.sqlite") == list(range(6))
+    ((cell, text),) = outcome.failures
+    assert cell == bad and "The process that ran it died" in text and f"EXIT({code})" in text
+    counts = log()
+    counts[code] -= 2  # the bad cell itself was tried twice
+    assert counts == dict.fromkeys(range(6), 1)  # and none of the others more than once
+    with Store(tmp_path / "r.sqlite") as store:
+        assert [(one.key, one.error) for one in store.failures()] == [(bad.key, text)]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="needs kill -9")
+def test_a_cell_whose_process_was_killed_once_is_computed_after_all(tmp_path, log):
+    outcome = run_suite([bad_cell("Killed"), *counting_cells(2)], tmp_path / "r.sqlite", jobs=2, progress=False)
+    assert outcome.computed == 3 and not outcome.failures
+
+
+def test_one_cell_that_ends_its_process_does_not_end_ours(tmp_path, log):
+    """A run that is resumed for the sake of a single bad cell is safe, too."""
+    outcome = run_suite([bad_cell("Exiting", arm=1)], tmp_path / "r.sqlite", jobs=2, progress=False)
+    assert len(outcome.failures) == 1
+
+
+CRASHER = """
+import sys
+from daytwo.evaluation.suite import run_suite
+from tests.evaluation.test_suite import bad_cell, counting_cells
+cells = [*counting_cells(2), bad_cell("Exiting", arm=1)]
+for cell in cells:
+    run_suite([cell], sys.argv[1], jobs=1)
+"""
+
+
+def test_a_crash_in_the_only_process_loses_nothing_that_is_stored(tmp_path, log):
+    path = tmp_path / "r.sqlite"
+    assert subprocess.run([sys.executable, "-c", CRASHER, str(path)], capture_output=True).returncode == 1
+    assert stored_arms(path) == [0, 1]
+    Store(path, write=True).close()  # nor is the file locked
+
+
+def test_a_worker_with_other_code_is_refused():
+    """Files changed during the run, or the machines of a cluster differ: no such result may be stored."""
+    cell = Cell("random", BANDIT, SMALL, lifetimes=2)
+    result, error, _ = suite._compute(cell, cell.key)
+    assert result is not None and error == ""
+    result, error, _ = suite._compute(cell, cell_key({"code": "another"}))
+    assert result is None and "another code of daytwo, of the agent or of the environment" in error
+
+
+@pytest.mark.parametrize("agent", ["random", "counting_agents:Counting"])
+def test_a_single_lifetime_can_be_run(tmp_path, log, agent):
+    assert run_suite([Cell(agent, BANDIT, SMALL, lifetimes=1)], tmp_path / "r.sqlite", jobs=1).computed == 1
+    with Store(tmp_path / "r.sqlite") as store:
+        (row,) = store.rows()
+        assert row.result.returns.shape == (1, 1)
 
 
 @pytest.mark.parametrize("jobs", [0, -1, True, 1.5])
@@ -212,16 +416,60 @@ def test_the_schedule_takes_long_cells_first_and_learns_who_is_slow():
     def cell(agent, steps):
         return Cell(agent, BANDIT, {"course": "single", "episodes": int(steps)}, steps=steps)
 
-    schedule = suite._Schedule([cell("fast", 10), cell("fast", 30), cell("slow", 20), cell("slow", 5)])
-    order = iter(schedule)
-    first = next(order)
-    assert (first.agent, first.steps) == ("fast", 30)
-    second = next(order)
-    assert (second.agent, second.steps) == ("slow", 20)  # the other pair is measured before more of the first
-    schedule.finished(first, 0.3)
-    schedule.finished(second, 20.0)
-    assert [(one.agent, one.steps) for one in order] == [("slow", 5), ("fast", 10)]
-    assert schedule.seconds_left(2) == pytest.approx(5.0)
+    cells = [cell("fast", 10), cell("fast", 30), cell("slow", 20), cell("slow", 5)]
+    schedule = suite._Schedule(dict(zip("abcd", cells, strict=True)))
+    assert schedule.seconds_left(2) is None
+    assert schedule.take() == "b"
+    assert schedule.take() == "c"  # the other pair is measured before more of the first
+    schedule.finished("b", 0.3)
+    schedule.finished("c", 20.0)
+    assert (schedule.take(), schedule.take(), schedule.take()) == ("d", "a", None)
+    assert schedule.seconds_left(2) == pytest.approx(5.0, abs=0.1)  # the longest, though there are two processes
+    schedule.running["d"] -= 4.0
+    assert schedule.seconds_left(2) == pytest.approx(1.0, abs=0.1)  # of which 4 have passed
+    schedule.running["d"] -= 40.0
+    assert schedule.seconds_left(2) == pytest.approx(0.1, abs=0.1)  # never less than nothing
+    schedule.finished("d", 45.0)
+    schedule.finished("a", 0.1)
+    assert schedule.seconds_left(2) == 0.0
+
+
+def test_the_time_left_counts_down_and_says_so_when_it_is_not_known():
+    assert str(suite._TimeLeft(None)) == "time left not known yet"
+    assert str(suite._TimeLeft(75.0)) == "about 1:15 left"
+    assert str(suite._TimeLeft(3_725.0)) == "about 1:02:05 left"
+    assert str(suite._TimeLeft(-9.0)) == "about 0:01 left"
+    left = suite._TimeLeft(75.0)
+    left.until -= 10.0
+    assert str(left) == "about 1:05 left"
+
+
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
+        ({"backend": "threading"}, "backend must be 'loky' or 'ray', received 'threading'"),
+        ({"address": "auto"}, "address goes with backend='ray', received address='auto'"),
+    ],
+)
+def test_where_to_run_is_checked(tmp_path, wrong, message):
+    with pytest.raises(ValueError, match=message):
+        run_suite([], tmp_path / "r.sqlite", **wrong)
+
+
+def test_ray_is_asked_for_by_name_where_it_is_missing(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ImportError, match=r"pip install 'daytwo\[ray\]'"):
+        run_suite(counting_cells(1), tmp_path / "r.sqlite", backend="ray")
+    assert not (tmp_path / "r.sqlite").exists()
+
+
+def test_unknown_environments_and_classes_end_a_run_before_it_begins(tmp_path):
+    for cell, message in (
+        (Cell("random", "daytwo/No-v0"), "Unknown environment"),
+        (Cell("no_such_module:Agent", BANDIT), "Cannot load"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            run_suite([cell], tmp_path / "r.sqlite", jobs=1, progress=False)
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs kill -9")
@@ -254,8 +502,6 @@ def test_a_run_that_is_killed_resumes_without_computing_a_stored_cell_again(tmp_
 
 def safe_arms(path):
     """What is stored, or nothing while the file has only just begun."""
-    from daytwo.evaluation.store import StoreError
-
     try:
         return stored_arms(path)
     except StoreError as error:
