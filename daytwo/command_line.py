@@ -35,17 +35,6 @@ Settings = Annotated[
 Seed = Annotated[int, typer.Option(help="Everything random follows from it.")]
 
 
-# What `daytwo benchmark SUITE` runs where nothing else is asked for; agents None are all that fit.
-SUITES: dict[str, dict[str, Any]] = {
-    "classic": {"agents": None, "courses": ["progressive", "single"], "lifetimes": 1024},
-    "quick": {
-        "agents": ["random", "reactive", "reference", "oracle"],
-        "courses": ["progressive"],
-        "lifetimes": 128,
-    },
-}
-
-
 def parse_settings(words: list[str] | None) -> dict[str, Any]:
     """``["arms=5", "course=single"]`` as keyword arguments; values are Python literals, or else plain text.
 
@@ -117,61 +106,76 @@ def play(
 
 @app.command()
 def benchmark(
-    suite: Annotated[
+    protocols: Annotated[
         str,
         typer.Argument(
-            help="Which suite: classic (every agent that is not trained), or quick (random, reactive, reference and "
-            "oracle on the progressive course, 128 lifetimes)."
+            metavar="[PROTOCOLS]",
+            help="One or several, separated by commas: core, adapt, transfer, retention, switch, length, "
+            "generalisation, quick, or all (docs/evaluation.md says what each asks).",
         ),
-    ] = "classic",
+    ] = "core,adapt",
     families: Annotated[str | None, typer.Option(help="Environment ids, separated by commas; all by default.")] = None,
     agents: Annotated[
-        str | None, typer.Option(help="Agent names, separated by commas; all that fit by default.")
+        str | None,
+        typer.Option(
+            help="Agents, separated by commas: names, folders that training left, module:Class; by default the "
+            "protocol's own, for core and adapt all that fit."
+        ),
     ] = None,
-    courses: Annotated[
-        str | None, typer.Option(help="Courses, separated by commas; progressive,single by default.")
+    lifetimes: Annotated[
+        int | None, typer.Option(min=1, help="Lifetimes of each evaluation; the protocol's own number by default.")
     ] = None,
-    lifetimes: Annotated[int | None, typer.Option(min=1, help="Lifetimes of each evaluation; 1024 by default.")] = None,
     seed: Seed = 0,
     jobs: Annotated[int | None, typer.Option(min=1, help="Processes; as many as there are cores by default.")] = None,
     store: Annotated[Path, typer.Option(help="The results file. What it holds already is not computed again.")] = Path(
         "results.sqlite"
     ),
-    report: Annotated[Path, typer.Option(help="The page to write; .csv and .json go beside it.")] = Path("report.html"),
+    report: Annotated[Path, typer.Option(help="The page to write; .csv, .json and .tex go beside it.")] = Path(
+        "report.html"
+    ),
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Spread the evaluations over a Ray cluster: its address, auto, or local. Needs the extra ray.",
+        ),
+    ] = None,
 ) -> None:
-    """Evaluate agents on environments, each with its amnesiac twin and its redrawn control, and write the report.
+    """Evaluate agents on environments, each with its amnesiac twin and other controls, and write the report.
 
     Stop it at any moment; the same command goes on where it was.
     """
-    from daytwo.evaluation import benchmark_cells, run_suite
+    from daytwo.evaluation import run_suite
+    from daytwo.evaluation.protocols import find_protocols
 
-    if suite not in SUITES:
-        raise ValueError(f"Unknown suite {suite!r}: expected {' or '.join(SUITES)}.")
-    defaults = SUITES[suite]
-    cells = benchmark_cells(
-        names_of(families),
-        names_of(agents) or defaults["agents"],
-        tuple(names_of(courses) or defaults["courses"]),
-        lifetimes=lifetimes or defaults["lifetimes"],
-        seed=seed,
-    )
-    outcome = run_suite(cells, store, jobs=jobs)
+    cells = [
+        cell
+        for protocol in find_protocols(protocols)
+        for cell in protocol.cells(names_of(families), names_of(agents), lifetimes=lifetimes, seed=seed)
+    ]
+    backend: dict[str, Any] = {} if ray is None else {"backend": "ray", "address": ray}
+    outcome = run_suite(cells, store, jobs=jobs, **backend)
     console.print(
         f"{outcome.computed} evaluations computed, {outcome.skipped} were stored already, "
         f"{len(outcome.failures)} failed, in {outcome.seconds:.0f} s."
     )
-    if outcome.computed + outcome.skipped:
-        write(store, report)
+    write(store, report)
     if outcome.failures:
         raise typer.Exit(1)
 
 
-def write(store: Path | list[Path], report: Path) -> None:
-    """Write the report and say where it is."""
-    from daytwo.evaluation import write_report
+def write(stores: Path | list[Path], report: Path, mixed: bool = False) -> None:
+    """Write the report, print its suite scores, and say where it is."""
+    from daytwo.evaluation.report import write_report
 
-    for path in write_report(store, report):
-        console.print(f"Wrote {path}")
+    written = write_report(stores, report, mixed=mixed)
+    for title, columns, rows in written.tables:
+        table = Table(*columns, title=title)
+        for row in rows:
+            table.add_row(*row)
+        console.print(table)
+    for path in written.paths:
+        console.print(f"Wrote {path}", soft_wrap=True)
 
 
 @app.command()
@@ -340,10 +344,18 @@ def train(
 @app.command()
 def report(
     results: Annotated[list[Path], typer.Argument(help="One or several results files.")],
-    out: Annotated[Path, typer.Option(help="The page to write; .csv and .json go beside it.")] = Path("report.html"),
+    out: Annotated[Path, typer.Option(help="The page to write; .csv, .json and .tex go beside it.")] = Path(
+        "report.html"
+    ),
+    mixed: Annotated[
+        bool, typer.Option("--mixed", help="Show results of different versions side by side, which are not comparable.")
+    ] = False,
 ) -> None:
-    """Write the report of one results file, or of several side by side."""
-    write(list(results), out)
+    """Write the report of one results file, or of several people's or machines' together.
+
+    Agents that lived the same lifetimes are compared lifetime by lifetime, and their differences have intervals.
+    """
+    write(list(results), out, mixed)
 
 
 @app.command()

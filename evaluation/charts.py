@@ -3,13 +3,15 @@
 import math
 import re
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from daytwo.evaluation.collecting import Entry, Group
 from daytwo.evaluation.scoring import StageScores
+from daytwo.evaluation.statistics import Estimate
 
 # Colours of agents: (light page, dark page), after Okabe & Ito 2008 and Tol 2021, told apart by the colour-blind. No
 # palette of a dozen is safe by colour alone, so every agent has a marker of its own as well.
@@ -29,20 +31,20 @@ PALETTE = (
 )
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", "p", ">", "h")
 # Stand-ins for colours in the pictures, which become CSS variables so that one picture serves both pages.
-INK, MUTED, GRID, PAPER = "#010101", "#010102", "#010103", "#010104"
+INK, MUTED, GRID, PAPER, BAD = "#010101", "#010102", "#010103", "#010104", "#010105"
 PICTURE_WIDTH = 9.6  # inches at 72 to the inch in SVG; the page scales it
 
 
-def _stand_in(entry: Entry) -> str:
-    if entry.label == "random":
+def _stand_in(label: str, style: int) -> str:
+    if label == "random":
         return MUTED
-    if entry.label == "oracle":
+    if label == "oracle":
         return INK
-    return f"#0200{entry.style % len(PALETTE):02x}"
+    return f"#0200{style % len(PALETTE):02x}"
 
 
-def _marker(entry: Entry) -> str:
-    return "." if entry.label in ("random", "oracle") else MARKERS[entry.style % len(MARKERS)]
+def _marker(label: str, style: int) -> str:
+    return "." if label in ("random", "oracle") else MARKERS[style % len(MARKERS)]
 
 
 def _curves_of(entry: Entry) -> list[np.ndarray]:
@@ -102,20 +104,42 @@ def _limits(families: Iterable[Sequence[np.ndarray]]) -> tuple[float, float]:
 
 
 def _prepare_axes(
-    axes: Any, curves: Sequence[np.ndarray], limits: tuple[float, float], yticks: Sequence[float], inches: float
+    axes: Any, group: Group, limits: tuple[float, float], yticks: Sequence[float], inches: float
 ) -> list[str]:
-    """Limits, ladder lines, stage boundaries and ticks; returns the labels of the ticks below."""
+    """Limits, the ladder's lines, boundaries of stages and ticks; returns the labels of the ticks below."""
+    stages = group.reported[0].scores.stages  # type: ignore[union-attr]
+    places = _positions([stage.curve for stage in stages])
     axes.set_ylim(*limits)
     axes.set_yticks([tick for tick in yticks if limits[0] <= tick <= limits[1]])
-    places = _positions(curves)
     axes.set_xlim(0.5, places[-1][-1] + 0.5)
     for rung in (0.0, 1.0):
         axes.axhline(rung, color=MUTED, linewidth=0.9, linestyle=(0, (1, 2)), zorder=0.5)
+    for x, stage in zip(places, stages, strict=True):
+        rung = group.memoryless[stage.level]
+        axes.plot(
+            [x[0] - 0.5, x[-1] + 0.5], [rung, rung], color=MUTED, linewidth=0.9, linestyle=(0, (6, 2)), zorder=0.5
+        )
+        switch = group.course.stages[stage.stage].switch_after if stage.stage >= 0 else 0
+        if switch:
+            axes.axvline(x[0] + switch - 0.5, color=BAD, linewidth=1.1, linestyle=(0, (4, 2)), zorder=0.6)
     for x in places[1:]:
         axes.axvline(x[0] - 0.5, color=MUTED, linewidth=0.8, zorder=0.4)
     ticks, labels = _episode_ticks(places, inches)
     axes.set_xticks(ticks)
     return labels
+
+
+def _name_ladder(axes: Any, group: Group, limits: tuple[float, float]) -> None:
+    """Name the ladder's lines at the right of a picture, apart from each other."""
+    level = group.reported[0].scores.stages[-1].level  # type: ignore[union-attr]
+    rungs = [(0.0, "random"), (group.memoryless[level], "no memory"), (1.0, "oracle")]
+    apart, last = 0.06 * (limits[1] - limits[0]), -math.inf
+    for value, name in sorted((value, name) for value, name in rungs if not math.isnan(value)):
+        last = max(value, last + apart)
+        axes.annotate(
+            name, (1.006, last), xycoords=("axes fraction", "data"), va="center", fontsize=8, color=MUTED,
+            annotation_clip=False,
+        )  # fmt: skip
 
 
 def _episode_ticks(places: Sequence[np.ndarray], inches: float) -> tuple[list[int], list[str]]:
@@ -174,18 +198,19 @@ def overview_picture(group: Group, prefix: str) -> str:
     """The adaptation curves of all agents of a group in one picture, as an SVG element."""
     import matplotlib
 
-    entries = group.entries
+    entries = group.reported
     stages = entries[0].scores.stages  # type: ignore[union-attr]
     several = len(stages) > 1
-    inches = PICTURE_WIDTH * 0.92
+    inches = PICTURE_WIDTH * 0.845
     names = _stage_names(group, stages, inches, 8.5)
     foot, panel, head = 0.48, 3.1, 0.12 + 0.14 * max(name.count("\n") + 1 for name in names)  # inches
     height = foot + panel + head
     with matplotlib.rc_context(_STYLE):
         figure = _figure(PICTURE_WIDTH, height)
-        axes = figure.add_axes((0.065, foot / height, 0.92, panel / height))
+        axes = figure.add_axes((0.075, foot / height, 0.845, panel / height))
         limits = _limits([_curves_of(entry) for entry in entries])
-        labels = _prepare_axes(axes, _curves_of(entries[0]), limits, np.arange(-1.0, 2.01, 0.25).tolist(), inches)
+        labels = _prepare_axes(axes, group, limits, np.arange(-1.0, 2.01, 0.25).tolist(), inches)
+        _name_ladder(axes, group, limits)
         axes.set_xticklabels(labels)
         axes.set_xlabel("episode within the stage" if several else "episode")
         axes.set_ylabel("normalised return  (0 random, 1 oracle)")
@@ -194,14 +219,14 @@ def overview_picture(group: Group, prefix: str) -> str:
             _draw(
                 axes,
                 _curves_of(entry),
-                _stand_in(entry),
+                _stand_in(entry.label, entry.style),
                 gid=f"curve-{entry.tag}",
                 band=0.13,
                 linewidth=1.6 if named else 1.2,
-                marker=_marker(entry),
+                marker=_marker(entry.label, entry.style),
                 markersize=4.4 if named else 2.5,
                 markeredgewidth=0.5,
-                markeredgecolor=PAPER if named else _stand_in(entry),
+                markeredgecolor=PAPER if named else _stand_in(entry.label, entry.style),
             )
         for x, name in zip(_positions(_curves_of(entries[0])), names, strict=True):
             place = ((x[0] + x[-1]) / 2, 1.015)
@@ -223,7 +248,7 @@ def small_multiples(group: Group, prefix: str) -> str:
     """One panel per agent: its curve, its amnesiac twin (dashed), its redrawn control (dotted), the others faint."""
     import matplotlib
 
-    entries = group.entries
+    entries = group.reported
     several = len(entries[0].scores.stages) > 1  # type: ignore[union-attr]
     columns = min(4, len(entries))
     rows = math.ceil(len(entries) / columns)
@@ -244,8 +269,8 @@ def small_multiples(group: Group, prefix: str) -> str:
             row, column = divmod(number, columns)
             x, y = left + column * (width + gap), height - (row + 1) * (panel + head)
             axes = figure.add_axes((x / total, y / height, width / total, panel / height))
-            labels = _prepare_axes(axes, _curves_of(entry), limits, (-1.0, -0.5, 0.0, 0.5, 1.0, 1.5), width)
-            colour = _stand_in(entry)
+            labels = _prepare_axes(axes, group, limits, (-1.0, -0.5, 0.0, 0.5, 1.0, 1.5), width)
+            colour = _stand_in(entry.label, entry.style)
             for other in entries:
                 if other is not entry:
                     x_other, (mean, _, _) = _joined(_curves_of(other))
@@ -285,6 +310,104 @@ def small_multiples(group: Group, prefix: str) -> str:
         )
 
 
+@dataclass(frozen=True)
+class Dot:
+    """A value with its interval, in the style of an agent.
+
+    Attributes:
+        label: of the agent.
+        style: number of its colour and marker.
+        estimate: the value.
+    """
+
+    label: str
+    style: int
+    estimate: Estimate
+
+
+def dots_picture(
+    rows: Sequence[str], panels: Mapping[str, Sequence[Sequence[Dot]]], prefix: str, title: str, description: str
+) -> str:
+    """Values with their intervals, one line per row, in one or several panels side by side, as an SVG element.
+
+    Args:
+        rows: names of the rows, from the top.
+        panels: title of the panel -> for each row its dots.
+        prefix: of the ids in the page.
+        title: for readers who cannot see the picture.
+        description: likewise: the values in words.
+    """
+    import matplotlib
+
+    most = max(len(dots) for panel in panels.values() for dots in panel)
+    each = 0.26 + 0.085 * (most - 1)  # inches of a row
+    left = min(2.6, 0.25 + 0.075 * max(map(len, rows)))
+    head, foot, gap = 0.36, 0.4, 0.25
+    height = head + foot + each * len(rows)
+    width = (PICTURE_WIDTH - left - 0.1 - gap * (len(panels) - 1)) / len(panels)
+    with matplotlib.rc_context({**_STYLE, "axes.grid.axis": "x"}):
+        figure = _figure(PICTURE_WIDTH, height)
+        for number, (name, panel) in enumerate(panels.items()):
+            place = (left + number * (width + gap), foot, width, each * len(rows))
+            axes = figure.add_axes(
+                (place[0] / PICTURE_WIDTH, place[1] / height, place[2] / PICTURE_WIDTH, place[3] / height)
+            )
+            for rung in (0.0, 1.0):
+                axes.axvline(rung, color=MUTED, linewidth=0.9, linestyle=(0, (1, 2)), zorder=0.5)
+            for row, dots in enumerate(panel):
+                for k, dot in enumerate(dots):
+                    if math.isnan(dot.estimate.value):
+                        continue
+                    y = row + (k - (len(dots) - 1) / 2) * 0.7 / max(most, 1)
+                    colour = _stand_in(dot.label, dot.style)
+                    ends = [dot.estimate.low, dot.estimate.high]
+                    axes.plot(ends, [y, y], color=colour, linewidth=2.2, alpha=0.55, solid_capstyle="butt")
+                    axes.plot(
+                        [dot.estimate.value], [y], color=colour, marker=_marker(dot.label, dot.style), markersize=6,
+                        markeredgecolor=PAPER, markeredgewidth=0.5, linestyle="none",
+                    )  # fmt: skip
+            low = min([0.0, *(dot.estimate.low for dots in panel for dot in dots if dot.estimate.low > -1.0)])
+            axes.set_xlim(max(-1.0, low - 0.05), max(1.05, *(d.estimate.high + 0.05 for dots in panel for d in dots)))
+            axes.set_ylim(len(rows) - 0.5, -0.5)
+            axes.set_yticks(range(len(rows)), rows if number == 0 else [""] * len(rows))
+            axes.tick_params(axis="y", length=0)
+            axes.set_title(name, fontsize=9, loc="left", pad=5)
+        return _svg(figure, prefix, title, description, {})
+
+
+def profile_picture(
+    thresholds: np.ndarray, profiles: Mapping[str, tuple[int, np.ndarray]], prefix: str, title: str
+) -> str:
+    """Performance profiles as an SVG element: the share of lifetimes whose score exceeds each threshold.
+
+    Args:
+        thresholds: ``float64[thresholds]``, rising.
+        profiles: label of the agent -> its style and ``float64[3, thresholds]``: share, low, high.
+        prefix: of the ids in the page.
+        title: for readers who cannot see the picture.
+    """
+    import matplotlib
+
+    height = 2.9
+    with matplotlib.rc_context(_STYLE):
+        figure = _figure(PICTURE_WIDTH, height)
+        axes = figure.add_axes((0.065, 0.46 / height, 0.92, (height - 0.6) / height))
+        for label, (style, (share, low, high)) in profiles.items():
+            colour = _stand_in(label, style)
+            axes.fill_between(thresholds, low, high, color=colour, alpha=0.15, linewidth=0)
+            axes.plot(
+                thresholds, share, color=colour, linewidth=1.6, marker=_marker(label, style), markevery=0.12,
+                markersize=4.4, markeredgecolor=PAPER, markeredgewidth=0.5,
+            )  # fmt: skip
+        axes.set_xlim(thresholds[0], thresholds[-1])
+        axes.set_ylim(-0.02, 1.02)
+        axes.set_xlabel("area  (0 random, 1 oracle)")
+        axes.set_ylabel("share of lifetimes above")
+        middle = int(np.argmin(np.abs(thresholds - 0.5)))
+        said = "; ".join(f"{label} {profile[0][middle]:.0%}" for label, (_, profile) in profiles.items())
+        return _svg(figure, prefix, title, f"Share of lifetimes with an area above one half: {said}.", {})
+
+
 def _svg(figure: Any, prefix: str, title: str, description: str, curves: dict[str, str]) -> str:
     """A figure as an SVG element fit to stand in a page: unique ids, CSS variables for colours, words for readers."""
     import io
@@ -300,7 +423,7 @@ def _svg(figure: Any, prefix: str, title: str, description: str, curves: dict[st
     text = re.sub(r'xlink:href="#([^"]+)"', rf'href="#{prefix}-\1"', text)
     # The page's own font, at the size the layout was made for.
     text = re.sub(r"font: ([\d.]+px)[^;\"]*", r"font-size: \1", text)
-    for stand_in, name in ((INK, "ink"), (MUTED, "muted"), (GRID, "grid"), (PAPER, "paper")):
+    for stand_in, name in ((INK, "ink"), (MUTED, "muted"), (GRID, "grid"), (PAPER, "paper"), (BAD, "bad")):
         text = text.replace(stand_in, f"var(--{name})")
     text = re.sub(r"#0200([0-9a-f]{2})", lambda found: f"var(--agent{int(found[1], 16)})", text)
     for gid, label in curves.items():
@@ -335,16 +458,16 @@ _MARKER_PATHS = {
 }
 
 
-def swatch(entry: Entry) -> str:
-    """The agent's line and marker, for the table, which is the pictures' legend."""
-    if entry.label == "random":
+def swatch(label: str, style: int) -> str:
+    """The agent's line and marker, for the tables, which are the pictures' legends."""
+    if label == "random":
         colour = "muted"
-    elif entry.label == "oracle":
+    elif label == "oracle":
         colour = "ink"
     else:
-        colour = f"agent{entry.style % len(PALETTE)}"
+        colour = f"agent{style % len(PALETTE)}"
     return (
         f'<svg class="swatch" viewBox="0 0 26 12" aria-hidden="true" style="--c: var(--{colour})">'
         f'<path d="M1 6H25" stroke="var(--c)" stroke-width="1.8"/>'
-        f'<g fill="var(--c)">{_MARKER_PATHS[_marker(entry)]}</g></svg>'
+        f'<g fill="var(--c)">{_MARKER_PATHS[_marker(label, style)]}</g></svg>'
     )

@@ -106,7 +106,7 @@ def plain(value: Any) -> Any:
 def restored(value: Any) -> Any:
     """The inverse of `plain`, except that tuples stay lists."""
     if isinstance(value, dict):
-        if set(value) == {"course"} and isinstance(value["course"], dict):
+        if set(value) == {"course"} and isinstance(value["course"], dict) and "stages" in value["course"]:
             parts = dict(value["course"])
             return Course(stages=[Stage(**stage) for stage in parts.pop("stages")], **parts)
         return {key: restored(one) for key, one in value.items()}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode
 
-from daytwo.evaluation import Store, benchmark_cells, evaluate, run_suite, score, write_report
+from daytwo.evaluation import PROTOCOLS, Store, evaluate, run_suite, score, write_report
 from daytwo.observation import Field
 from tests.toy import QUIT, SCORE, WAIT, Counting, Diagnosed, count_steps, episodes_of, live, make_single, make_vector
 
@@ -78,8 +78,8 @@ def test_results_keep_them_by_episode(compiled, tmp_path):
 
 def test_scores_and_report_have_them_by_stage(tmp_path):
     store = tmp_path / "results.sqlite"
-    cells = benchmark_cells(["tests.toy:Diagnosed"], ["random", "tests.test_diagnostics:Quitter"], ("progressive",),
-                            lifetimes=8, episodes=2)  # fmt: skip
+    agents = ["random", "tests.test_diagnostics:Quitter"]
+    cells = PROTOCOLS["core"].cells(["tests.toy:Diagnosed"], agents, lifetimes=8, episodes=2)
     assert not run_suite(cells, store, jobs=1, progress=False).failures
     with Store(store) as opened:
         kept = [row.result for row in opened.rows() if row.result.agent.endswith("Quitter")]
@@ -94,7 +94,7 @@ def test_scores_and_report_have_them_by_stage(tmp_path):
     assert [one.mean[0].value for one in pair] == [0, 1, 2]
     assert all(np.isnan(one.mean[1].value) for one in pair)
     assert "steps, stage 2 (level 1): first 2.000" in str(scores)
-    page, table, _ = write_report(store, tmp_path / "report.html")
+    page, table, _, _ = write_report(store, tmp_path / "report.html").paths
     assert "<summary>Steps</summary>" in page.read_text() and "<summary>Pair</summary>" in page.read_text()
     rows = [line for line in table.read_text().splitlines() if "Quitter" in line and ",steps_final," in line]
     assert len(rows) == 3 and all(",2.0,2.0,2.0" in row for row in rows)
