@@ -132,11 +132,11 @@ class TaskFamily:
 
     Class attributes to set: ``name`` (ids are ``daytwo/<name>-v<version>``), ``version``, ``tags``, ``episodes`` (per
     stage, by default), ``reference`` (name or class of the reference learner), ``reactive`` (name or class of the best
-    hand-made agent without a memory: a rung of the ladder), ``harder`` (settings with the same spaces under which all is
-    harder, to try agents on that were trained on the defaults), ``split_fields`` (integer task fields
-    whose hash decides the split; leave empty for continuous tasks, which split by random key), ``visible_at_start``
-    (task fields that a lifetime's first observation rightly shows), ``show`` (extras in the observation by default),
-    and the functions of this module's docstring as ``staticmethod``.
+    hand-made agent without a memory: a rung of the ladder), ``harder`` (settings with the same spaces under which all
+    is harder, to try agents on that were trained on the defaults), ``split_fields`` (integer task fields whose hash
+    decides the split; leave empty for continuous tasks, which split by random key), ``visible_at_start`` (task fields
+    that a lifetime's first observation rightly shows), ``show`` (extras in the observation by default), and the
+    functions of this module's docstring as ``staticmethod``.
     """
 
     name: ClassVar[str] = ""

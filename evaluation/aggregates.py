@@ -12,7 +12,7 @@ mean, optimality gap, performance profiles, probability of improvement, stratifi
 import importlib
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -416,6 +416,10 @@ class AgentDifference(Exported):
     paired: bool
     notes: tuple[str, ...]
 
+    def mirrored(self) -> "AgentDifference":
+        """The other agent minus this one."""
+        return replace(self, agent=self.other, other=self.agent, area=-self.area)
+
 
 def _check_same_place(result: "Result", other: "Result", role: str) -> None:
     check_shared(result, other, role, ("env_id", "settings", "split"), memory=result.memory, task=result.task)
@@ -481,6 +485,18 @@ class SuiteDifference(Exported):
     by_environment: dict[str, Estimate]
     paired: bool
     notes: tuple[str, ...]
+
+    def mirrored(self) -> "SuiteDifference":
+        """The other agent minus this one."""
+        return replace(
+            self,
+            agent=self.other,
+            other=self.agent,
+            area=-self.area,
+            learning=-self.learning,
+            mean=-self.mean,
+            by_environment={env: -one for env, one in self.by_environment.items()},
+        )
 
 
 def suite_difference(
@@ -621,6 +637,19 @@ class Improvement(Exported):
     same_lifetime: Estimate | None
     by_environment: dict[str, Estimate]
     paired: bool
+
+    def mirrored(self) -> "Improvement":
+        """How probably the other agent does better than this one."""
+        return replace(
+            self,
+            probability=_complement(self.probability),
+            same_lifetime=None if self.same_lifetime is None else _complement(self.same_lifetime),
+            by_environment={env: _complement(one) for env, one in self.by_environment.items()},
+        )
+
+
+def _complement(probability: Estimate) -> Estimate:
+    return Estimate(1.0 - probability.value, 1.0 - probability.high, 1.0 - probability.low)
 
 
 def _wins(values: np.ndarray, others: np.ndarray) -> np.ndarray:

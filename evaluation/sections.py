@@ -4,6 +4,7 @@ A section holds numbers with intervals and no words of the page; `daytwo.evaluat
 `daytwo.evaluation.exports` into rows and JSON, so that all of them say the same.
 """
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -152,24 +153,22 @@ def _suite(protocol: str, groups: Sequence[Group]) -> Suite:
     areas = {agent.label: lifetime_areas(agent.pairs) for agent in agents}
     if agents:
         suite.profiles = performance_profile(areas, THRESHOLDS)
-    for one in agents[:MOST_COMPARED]:
-        for other in agents[:MOST_COMPARED]:
-            if one is not other:
-                both = one.label, other.label
-                suite.differences[both] = suite_difference(one.pairs, other.pairs)
-                paired = suite.differences[both].paired
-                suite.improvements[both] = probability_of_improvement(areas[both[0]], areas[both[1]], paired=paired)
+    for one, other in itertools.combinations(agents[:MOST_COMPARED], 2):
+        both, turned = (one.label, other.label), (other.label, one.label)
+        difference = suite_difference(one.pairs, other.pairs)
+        improvement = probability_of_improvement(areas[one.label], areas[other.label], paired=difference.paired)
+        suite.differences |= {both: difference, turned: difference.mirrored()}
+        suite.improvements |= {both: improvement, turned: improvement.mirrored()}
     return suite
 
 
 def compare_agents(group: Group) -> dict[tuple[str, str], AgentDifference]:
-    """All pairs of a group's agents, compared on the lifetimes that both lived."""
-    return {
-        (one.tag, other.tag): paired_difference(one.result, other.result)
-        for one in group.reported
-        for other in group.reported
-        if one is not other
-    }
+    """All pairs of a group's agents, by their tags, compared on the lifetimes that both lived."""
+    found: dict[tuple[str, str], AgentDifference] = {}
+    for one, other in itertools.combinations(group.reported, 2):
+        difference = paired_difference(one.result, other.result)
+        found |= {(one.tag, other.tag): difference, (other.tag, one.tag): difference.mirrored()}
+    return found
 
 
 # --- protocols that compare courses -----------------------------------------------------------------------------------

@@ -34,6 +34,9 @@ class Estimate:
     low: float
     high: float
 
+    def __neg__(self) -> "Estimate":
+        return Estimate(-self.value, -self.high, -self.low)
+
     def __str__(self) -> str:
         return f"{number_text(self.value)} [{number_text(self.low)}, {number_text(self.high)}]"
 

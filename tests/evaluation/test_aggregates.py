@@ -438,3 +438,16 @@ def test_equals_improve_on_each_other_half_of_the_time():
     assert found.probability == Estimate(0.5, 0.5, 0.5) == found.same_lifetime
     one = aggregates.probability_of_improvement({"a": np.ones(1)}, {"a": np.zeros(1)})
     assert one.probability.value == 1.0 and math.isnan(one.probability.low) and math.isnan(one.same_lifetime.low)
+
+
+def test_a_difference_and_an_improvement_seen_from_the_other_side_are_the_same():
+    ones, others = scattered(), scattered(start=7, agent="other")
+    one, other = aggregates.suite_difference(ones, others), aggregates.suite_difference(others, ones)
+    assert one.mirrored().area.value == pytest.approx(other.area.value)
+    assert (one.mirrored().area.low, one.mirrored().area.high) == pytest.approx((other.area.low, other.area.high))
+    assert (one.mirrored().agent, one.mirrored().other) == (other.agent, other.other)
+    first, second = (aggregates.lifetime_areas(one) for one in (ones, others))
+    there = aggregates.probability_of_improvement(first, second)
+    back = aggregates.probability_of_improvement(second, first)
+    assert there.mirrored().probability.value == pytest.approx(back.probability.value)
+    assert there.mirrored().probability.low == pytest.approx(back.probability.low)
