@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
 PYTEST_ARGS ?=
-TEST_EXTRAS ?= dev,train,report
+TEST_EXTRAS ?= dev,train,report,ray
 XMINIGRID ?= 0.9.3
 
 SHELL := /bin/bash
@@ -24,16 +24,20 @@ define install
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup benchmark test check speed peers clean
+.PHONY: help setup benchmark leaderboard test check speed peers clean
 
 help:  ## list these targets
 	@echo "DayTwo: make TARGET [VENV=$(VENV)] [PYTHON=$(PYTHON)] [ARGS=...]"
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 14
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 15
 
 setup: $(VENV)/.installed-report  ## install DayTwo and what the report needs into .venv (once)
 
 benchmark: setup  ## run the baselines on the suite: leaves results.sqlite and report.html here (ARGS: daytwo benchmark's)
 	"$(BIN)/daytwo" benchmark $(ARGS)
+
+leaderboard: setup  ## evaluate every baseline for baselines/results and write the tables of README and docs from it
+	"$(BIN)/daytwo" benchmark core,adapt --store leaderboard.sqlite --report leaderboard.html
+	"$(BIN)/python" benchmarks/leaderboard.py leaderboard.sqlite
 
 speed: setup  ## measure steps per second on this machine (ARGS: daytwo speed's)
 	"$(BIN)/daytwo" speed $(ARGS)
@@ -52,7 +56,7 @@ check: $(VENV)/.installed-test  ## lint, formatting, types, and what a built pac
 	"$(BIN)/python" .ci/typecheck.py
 	"$(BIN)/python" .ci/check_package.py
 
-clean:  ## remove .venv, caches and build products (results.sqlite and report.html stay)
+clean:  ## remove .venv, caches and build products (results and reports stay)
 	rm -rf .venv .peers .cache .typecheck .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks build dist *.egg-info
 	find . -name .git -prune -o -type d -name __pycache__ -exec rm -rf {} +
 

@@ -1,17 +1,22 @@
 """The results file: exact, refusing what it cannot read, and whole whatever happens to its writer."""
 
+import hashlib
+import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from daytwo.course import Course, Stage
 from daytwo.evaluation.store import APPLICATION_ID, FORMAT, Store, StoreError, canonical, cell_key, plain, restored
+from daytwo.evaluation.suite import Cell
 from tests.evaluation.synthetic import make_cell, make_result
 
 ARRAYS = ("returns", "normalized", "levels", "stages", "reward")
@@ -358,3 +363,70 @@ def test_a_killed_writer_loses_nothing_it_had_stored(tmp_path):
     assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     assert connection.execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,)
     connection.close()
+
+
+# --- docs/results_format.md -----------------------------------------------------------------------------------------
+
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "results_format.md").read_text()
+
+
+def code_of_page(language):
+    (code,) = re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
+    return code
+
+
+def table_of_page(heading):
+    """What the rows of the first table below a heading are about."""
+    section = PAGE.split(f"\n{heading}")[1].split("\n#")[0]
+    return {
+        name for row in re.findall(r"^\| ([^|]*) \|", section, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)
+    }
+
+
+def test_the_page_reads_a_file_in_ten_lines(tmp_path):
+    code = code_of_page("python")
+    assert len(code.strip().splitlines()) <= 10 and "daytwo" not in code
+    results = [make_result([[0.0, 0.5], [1.0, np.nan]]), make_result([[0.25, 1.0]], memory="wiped")]
+    with Store(tmp_path / "results.sqlite", write=True) as store:
+        keys = [store.add(make_cell(result), result) for result in results]
+        # Read by another program while it is still being written.
+        done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    lines = ["daytwo/Bandit-v0 someone kept fixed [0.5 0.5]", "daytwo/Bandit-v0 someone wiped fixed [0.25 1.  ]"]
+    assert done.stdout.splitlines() == [line for _, line in sorted(zip(keys, lines, strict=True))]
+
+
+def test_a_file_made_as_the_page_says_is_a_results_file(tmp_path):
+    connection = sqlite3.connect(tmp_path / "r.sqlite")
+    connection.executescript(code_of_page("sql"))
+    connection.close()
+    Store(tmp_path / "ours.sqlite", write=True).close()
+    columns = []
+    for name in ("r", "ours"):
+        connection = sqlite3.connect(tmp_path / f"{name}.sqlite")
+        tables = [
+            row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type='table' ORDER BY name")
+        ]
+        columns.append({table: connection.execute(f"PRAGMA table_info({table})").fetchall() for table in tables})
+        connection.close()
+    assert columns[0] == columns[1]
+    with Store(tmp_path / "r.sqlite", write=True) as store:
+        key = store.add(make_cell(example()), example())
+        store.link("core-v1", [key])
+        assert store.get(key).result.returns.tobytes() == example().returns.tobytes()
+
+
+def test_the_page_names_every_field_and_no_other(tmp_path):
+    result = example()
+    with Store(tmp_path / "r.sqlite", write=True) as store:
+        key = store.add(make_cell(result), result)
+        cell, fields = store._connection.execute("SELECT cell, result FROM cells").fetchone()
+        columns = {row[1] for row in store._connection.execute("PRAGMA table_info(cells)")}
+        failed = {row[1] for row in store._connection.execute("PRAGMA table_info(failures)")}
+    assert table_of_page("### `cells`") == columns
+    assert table_of_page("### `failures`") == failed
+    assert table_of_page("### `cell`\n") == set(json.loads(cell)) == set(Cell("random", "daytwo/Bandit-v0").describe())
+    assert table_of_page("### `result`") == set(json.loads(fields))
+    assert table_of_page("## The arrays") == {*ARRAYS, "diagnostics"}
+    assert hashlib.sha256(cell.encode()).hexdigest()[:32] == key
+    assert f"{APPLICATION_ID:#x}" in PAGE and f"This is format {FORMAT}." in PAGE
