@@ -22,22 +22,19 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "baselines" / "results"
 PROTOCOLS = ("core", "adapt")
 COMMAND = "daytwo benchmark core,adapt"
-DIGITS = 4
+DIGITS = 6
+CURVE_DIGITS = 4
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 
 
 # --- the committed results ------------------------------------------------------------------------------------------
 
 
-def _rounded(value: Any) -> Any:
+def _rounded(value: Any, digits: int = DIGITS) -> Any:
     """Numbers with as many decimals as are kept; what is undefined is None."""
-    if isinstance(value, dict):
-        return {key: _rounded(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
-        return [_rounded(one) for one in value]
-    if isinstance(value, float):
-        return round(value, DIGITS) + 0.0 if math.isfinite(value) else None
-    return value
+        return [_rounded(one, digits) for one in value]
+    return round(value, digits) + 0.0 if math.isfinite(value) else None
 
 
 def _estimate(one: Any) -> list[float | None] | None:
@@ -113,8 +110,8 @@ def _agent_row(entry: Any) -> dict[str, Any]:
         "faults": [fault.name for fault in entry.faults],
         "seconds": round(entry.seconds, 1),
         "stages": [stage.name for stage in scores.stages],
-        "curves": [_rounded(stage.curve.tolist()) for stage in scores.stages],
-        "twin_curves": [_rounded(curve.tolist()) for curve in entry.twin_curves],
+        "curves": [_rounded(stage.curve.tolist(), CURVE_DIGITS) for stage in scores.stages],
+        "twin_curves": [_rounded(curve.tolist(), CURVE_DIGITS) for curve in entry.twin_curves],
     }
 
 

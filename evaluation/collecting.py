@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from daytwo.course import Course
+from daytwo.course import COURSES, Course
 from daytwo.evaluation.metrics import adaptation_curve, area, split_stages
+from daytwo.evaluation.protocols import PROTOCOLS
 from daytwo.evaluation.running import Result
 from daytwo.evaluation.scoring import DiagnosticScores, Scores, score
 from daytwo.evaluation.statistics import CONFIDENCE, bootstrap_weights
@@ -23,8 +24,6 @@ from daytwo.evaluation.suite import environment_code
 
 # Diagnostics that show a fault where they are high at the end of a lifetime, and from what value on they are flagged.
 FAULTS = {"can_kicking_rate": 0.5}
-COURSES = ("progressive", "single", "isolated", "shuffled", "reversed", "review", "switch")
-ROLES = ("reference", "reactive")
 
 
 @dataclass(eq=False)
@@ -242,6 +241,12 @@ _CONDITION = ("memory", "task")
 _COURSE = ("course", "level", "episodes")  # settings that the lived course says better
 
 
+def _rank(name: str, names: Iterable[str]) -> int:
+    """The place of a name among others; unknown ones come last."""
+    order = list(names)
+    return order.index(name) if name in order else len(order)
+
+
 def _without(cell: Mapping[str, Any], *names: str) -> str:
     return canonical({name: value for name, value in cell.items() if name not in names})
 
@@ -286,9 +291,8 @@ def collect(paths: Sequence[str | os.PathLike[str]], *, mixed: bool = False) -> 
     seen: set[tuple[str, str]] = set()
     for one in read:
         failed = {failure.key for failure in one.failures}
-        asked = {**one.protocols}
-        outside = set(one.rows) - set().union(*asked.values()) if asked else set(one.rows)
-        for protocol, keys in sorted({**asked, "": outside}.items()):
+        asked = {**one.protocols, "": set(one.rows).difference(*one.protocols.values())}
+        for protocol, keys in sorted(asked.items(), key=lambda pair: _rank(protocol_name(pair[0]), PROTOCOLS)):
             rows = [row for key, row in one.rows.items() if key in keys]
             if protocol:
                 tally = tallies.setdefault(protocol, Tally())
@@ -304,15 +308,20 @@ def collect(paths: Sequence[str | os.PathLike[str]], *, mixed: bool = False) -> 
     for group in groups.values():
         _label(group.entries)
         group.without_twin = sorted(entry.label for entry in group.entries if entry.twin is None)
-    order = {name: k for k, name in enumerate(COURSES)}
     ordered = sorted(
         groups.values(),
-        key=lambda group: (group.protocol, group.env_id, order.get(group.course.name, len(order)), group.course.name),
+        key=lambda group: (
+            _rank(protocol_name(group.protocol), PROTOCOLS),
+            group.protocol,
+            group.env_id,
+            _rank(group.course.name, COURSES),
+            group.course.name,
+        ),
     )
     return Collection(
         files=tuple(one.file for one in read),
         groups=ordered,
-        tallies=tallies,
+        tallies={protocol: tally for protocol, tally in tallies.items() if tally != Tally()},
         failures=[(one.file, failure) for one in read for failure in one.failures],
         older=sum(one.older for one in read),
         mixed=described if len(versions) > 1 else (),
