@@ -62,7 +62,8 @@ def test_malformed_settings_are_refused(words):
         (("evaluate", "nobody", *BANDIT), "Unknown agent 'nobody'"),
         (("evaluate", "ucb1", "daytwo/Bandit-v0", "legs=4"), "Unknown setting 'legs'"),
         (("evaluate", "psrl", *BANDIT), "not meant for"),
-        (("benchmark", "nonsense"), "Unknown suite 'nonsense'"),
+        (("benchmark", "nonsense"), "Unknown protocol 'nonsense'"),
+        (("benchmark", "quick", "--agents", "nobody"), "Unknown agent 'nobody'"),
         (("play", "daytwo/Bandit-v0", "course=sideways"), "Unknown course 'sideways'"),
         (("report", "there/is/no.sqlite"), "no.sqlite"),
         (("train", "alchemy", *BANDIT), "algorithm must be one of"),
@@ -85,7 +86,7 @@ def test_evaluate_prints_scores_with_the_twin(monkeypatch, capsys):
 
 def test_a_benchmark_resumes_and_reports(monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(tmp_path)
-    words = ("benchmark", "--families", "daytwo/Bandit-v0", "--agents", "random,greedy", "--courses", "single")
+    words = ("benchmark", "adapt", "--families", "daytwo/Bandit-v0", "--agents", "random,greedy")
     words += ("--lifetimes", "8", "--jobs", "1")
     status, out, _ = run(monkeypatch, capsys, *words)
     assert status == 0
@@ -94,6 +95,31 @@ def test_a_benchmark_resumes_and_reports(monkeypatch, capsys, tmp_path):
     assert status == 0
     assert "0 evaluations computed, 6 were stored already, 0 failed" in out
     assert (tmp_path / "report.html").stat().st_size > 10_000
+    assert "adapt-v1 with lifetimes=8" in out and "suite score" in out
     status, out, _ = run(monkeypatch, capsys, "report", "results.sqlite", "--out", "again.html")
     assert status == 0
-    assert (tmp_path / "again.html").exists()
+    assert all((tmp_path / f"again.{kind}").exists() for kind in ("html", "csv", "json", "tex"))
+
+
+def test_an_agent_that_crashes_is_reported_and_the_others_go_on(monkeypatch, capsys, tmp_path):
+    (tmp_path / "crashing.py").write_text(
+        "class Agent:\n    def begin(self, spec, seeds):\n        pass\n"
+        "    def act(self, observations, fresh):\n        raise RuntimeError('no idea what to do')\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    words = ("benchmark", "adapt", "--families", "daytwo/Bandit-v0", "--agents", "random,crashing:Agent")
+    status, out, err = run(monkeypatch, capsys, *words, "--lifetimes", "8", "--jobs", "1")
+    assert status == 1
+    assert "3 evaluations computed, 0 were stored already, 3 failed" in out and "no idea what to do" in err
+    page = (tmp_path / "report.html").read_text()
+    assert "3 evaluations failed" in page and "RuntimeError: no idea what to do" in page
+
+
+def test_results_of_two_people_are_compared(monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    for agent in ("gittins", "greedy"):
+        words = ("benchmark", "adapt", "--families", "daytwo/Bandit-v0", "--agents", agent, "--lifetimes", "32")
+        status, _, _ = run(monkeypatch, capsys, *words, "--jobs", "1", "--store", f"{agent}.sqlite")
+        assert status == 0
+    status, out, _ = run(monkeypatch, capsys, "report", "gittins.sqlite", "greedy.sqlite")
+    assert status == 0 and "reference" in out and "greedy" in out and "not paired" not in out
