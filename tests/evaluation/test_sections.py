@@ -1,0 +1,151 @@
+"""Sections: what a protocol's evaluations are put together to, from a real run to the page."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+import daytwo
+from daytwo.course import Course, Stage
+from daytwo.evaluation import PROTOCOLS, run_suite, write_report
+from daytwo.evaluation.collecting import collect, judge
+from daytwo.evaluation.sections import build_sections, build_suites, compare_agents
+from tests.evaluation.examples import FLAT, UP, conditions, everybody, fill
+
+BANDIT = "daytwo/Bandit-v0"
+COMPARING = ("transfer", "retention", "switch", "length", "generalisation")
+LIVED = {"lifetimes": 24, "episodes": 3}
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory):
+    """Every protocol that compares courses, lived by the Bandit's reference learner and the random policy."""
+    folder = tmp_path_factory.mktemp("sections")
+    cells = []
+    for name in COMPARING:
+        # Fewer episodes than usual; `length` and `switch` say theirs themselves.
+        own = {"lifetimes": 24} if name in ("length", "switch", "transfer") else LIVED
+        cells += PROTOCOLS[name].cells([BANDIT], ["reference", "random"], **own)
+    outcome = run_suite(cells, folder / "r.sqlite", jobs=1, progress=False)
+    assert not outcome.failures
+    return folder
+
+
+@pytest.fixture(scope="module")
+def sections(ran):
+    collection = collect([ran / "r.sqlite"])
+    judge(collection)
+    return build_sections(collection)
+
+
+def row(sections, name, agent="gittins"):
+    (section,) = sections[name]
+    (found,) = (one for one in section.rows if one.entry.agent == agent)
+    return found
+
+
+def test_every_protocol_has_a_section_with_every_agent(sections):
+    assert list(sections) == list(COMPARING)
+    for name, (section,) in sections.items():
+        assert section.left_out == [], section.left_out
+        assert sorted(one.entry.agent for one in section.rows) == ["gittins", "random"], name
+
+
+def test_transfer_is_the_difference_to_a_life_that_begins_at_the_level(sections):
+    kept = daytwo.evaluate("gittins", BANDIT, lifetimes=24)
+    fresh = daytwo.evaluate("gittins", BANDIT, lifetimes=24, course="single", level=2)
+    found = row(sections, "transfer").scores.levels[1]
+    assert found.level == 2
+    expected = kept.normalized[:, 20] - fresh.normalized[:, 0]
+    assert found.forward_transfer.value == pytest.approx(expected.mean()) and found.forward_transfer.value > 0.05
+    assert row(sections, "transfer", "random").scores.levels[1].forward_transfer.value == pytest.approx(0.0, abs=0.15)
+
+
+def test_the_transfer_matrix_has_every_pair(sections):
+    matrix = row(sections, "transfer").matrix
+    assert matrix.episodes == 10 and all(one is not None for entries in matrix.entries for one in entries)
+    course = Course([Stage(0, 10), Stage(2, 10)], name="level 0 then 2")
+    pair = daytwo.evaluate("gittins", BANDIT, lifetimes=24, course=course)
+    fresh = daytwo.evaluate("gittins", BANDIT, lifetimes=24, course="single", level=2)
+    expected = (pair.normalized[:, 10] - fresh.normalized[:, 0]).mean()
+    assert matrix.entries[0][2].value == pytest.approx(expected)
+
+
+def test_retention_is_the_return_to_the_first_level(sections):
+    review = daytwo.evaluate("gittins", BANDIT, course="review", **LIVED)
+    (visit,) = row(sections, "retention").scores.returns
+    assert visit.retention.value == pytest.approx((review.normalized[:, 9] - review.normalized[:, 2]).mean())
+
+
+def test_a_switch_is_found_where_the_course_has_it(sections):
+    switch = daytwo.evaluate("gittins", BANDIT, lifetimes=24, course="switch", episodes=20)
+    scores = row(sections, "switch").scores
+    assert scores.switch_after == 10
+    assert scores.drop.value == pytest.approx((switch.normalized[:, 9] - switch.normalized[:, 10]).mean())
+    assert scores.drop.value > 0.2 and scores.learning_before.value > 0.1
+
+
+def test_lengths_are_those_of_the_protocol(sections):
+    assert [one.episodes for one in row(sections, "length").scores.rows] == [10, 20, 50]
+    assert row(sections, "length").scores.rows[2].area_change.value > 0.0  # more of the life is lived knowing
+
+
+def test_generalisation_compares_splits_and_settings(sections):
+    scores = row(sections, "generalisation").scores
+    assert abs(scores.gap.value) < 0.3 and scores.twin_gap is not None
+    assert list(scores.harder) == ["pulls=10"]
+
+
+def test_the_page_the_rows_and_the_document_show_the_sections(ran):
+    page, table, document, _ = write_report(ran / "r.sqlite", ran / "report.html").paths
+    text, told = page.read_text(), json.loads(document.read_text())
+    for name in COMPARING:
+        assert f'id="{name}-0"' in text and PROTOCOLS[name].id in text
+    value = told["sections"]["transfer"][0]["agents"][0]["scores"]["levels"][0]["forward_transfer"]["value"]
+    rows = list(csv.DictReader(table.open()))
+    assert any(
+        one["metric"] == "forward_transfer" and one["protocol"].startswith("transfer") and float(one["value"]) == value
+        for one in rows
+    )
+    metrics = {one["metric"] for one in rows}
+    assert {"transfer_from_0", "retention", "recovery", "area_5x", "gap", "harder_area"} <= metrics
+
+
+def test_an_agent_whose_evaluations_are_missing_is_left_out_and_named(tmp_path):
+    cells = PROTOCOLS["length"].cells([BANDIT], ["random"], lifetimes=4)
+    run_suite([cell for cell in cells if cell.settings["episodes"] == 10], tmp_path / "r.sqlite", 1, False)
+    collection = collect([tmp_path / "r.sqlite"])
+    judge(collection)
+    (section,) = build_sections(collection)["length"]
+    assert section.rows == [] and section.left_out == [
+        "random on daytwo/Bandit-v0: some of its evaluations are missing"
+    ]
+
+
+def test_suites_rank_those_who_lived_in_all_environments(tmp_path):
+    fill(tmp_path / "r.sqlite", everybody())
+    collection = collect([tmp_path / "r.sqlite"])
+    judge(collection)
+    (suite,) = build_suites(collection)
+    assert [agent.label for agent in suite.agents] == ["oracle", "reference", "random"]
+    assert [agent.style for agent in suite.agents] == [0, 1, 2]
+    reference = suite.agents[1]
+    areas = [entry.scores.area.value for entry in reference.entries.values()]
+    assert reference.score.area.value == pytest.approx(np.mean(areas))
+    assert suite.differences["reference", "random"].area.value == pytest.approx(
+        reference.score.area.value - suite.agents[2].score.area.value
+    )
+    assert suite.improvements["reference", "random"].probability.value > 0.9
+    assert suite.partial["kicker"] == ["daytwo/Workplace-v0"]
+
+
+def test_all_pairs_of_a_groups_agents_are_compared_on_the_same_lifetimes(tmp_path):
+    fill(tmp_path / "r.sqlite", [*conditions("one", UP, FLAT, None, 1), *conditions("two", FLAT, FLAT, None, 2)])
+    collection = collect([tmp_path / "r.sqlite"])
+    judge(collection)
+    (group,) = collection.groups
+    found = compare_agents(group)
+    assert len(found) == 2 and all(one.paired for one in found.values())
+    (one, other) = group.reported
+    assert found[one.tag, other.tag].area.value == pytest.approx(one.scores.area.value - other.scores.area.value)
