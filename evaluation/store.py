@@ -489,6 +489,9 @@ class Store:
     def link(self, protocol: str, keys: Iterable[str]) -> None:
         """Note that a protocol asked for cells; those that it is known to have asked for change nothing.
 
+        What it asked for earlier and what neither a result nor a failure has become of is forgotten: since then the
+        code may have changed, and with it the keys.
+
         Args:
             protocol: its id, such as ``core-v1``.
             keys: of the cells, stored or not.
@@ -501,6 +504,11 @@ class Store:
             raise ValueError(f"protocol must be a name such as 'core-v1', received {protocol!r}.")
         rows = [(protocol, key) for key in keys]
         with self._writing() as connection:
+            connection.execute(
+                "DELETE FROM protocols WHERE protocol=? "
+                "AND key NOT IN (SELECT key FROM cells UNION SELECT key FROM failures)",
+                (protocol,),
+            )
             connection.executemany("INSERT OR IGNORE INTO protocols VALUES (?, ?)", rows)
 
     def fail(self, cell: Mapping[str, Any], error: str) -> str:

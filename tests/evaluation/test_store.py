@@ -128,11 +128,13 @@ def test_protocols_are_kept_with_the_cells_they_asked_for(tmp_path):
     path = tmp_path / "r.sqlite"
     with Store(path, write=True) as store:
         assert store.protocols() == {}
-        store.link("core-v1", ["a", "b"])
-        store.link("core-v1", iter(["b", "c"]))
-        store.link("adapt-v1", {"b"})
+        stored = store.add(make_cell(example(0)), example(0))
+        failed = store.fail(make_cell(example(1)), "Traceback")
+        store.link("core-v1", [stored, failed, "never computed"])
+        store.link("adapt-v1", {stored, "b"})
+        store.link("core-v1", iter([stored, "c"]))  # what was never computed is asked for anew, or not at all
     with Store(path) as store:
-        assert store.protocols() == {"core-v1": {"a", "b", "c"}, "adapt-v1": {"b"}}
+        assert store.protocols() == {"core-v1": {stored, failed, "c"}, "adapt-v1": {stored, "b"}}
     for wrong in ("", None):
         with Store(path, write=True) as store, pytest.raises(ValueError, match="protocol must be a name"):
             store.link(wrong, ["a"])
