@@ -519,7 +519,9 @@ def test_ctrl_c_keeps_what_is_stored_and_says_how_to_resume(tmp_path, log, jobs)
     _, err = driver.communicate(timeout=60)
     assert driver.returncode != 0
     assert "Run the same command again to resume" in " ".join(err.split())
-    assert err.count("Traceback") == 1, err  # the parent's own KeyboardInterrupt; workers keep quiet
+    # The parent's own KeyboardInterrupt, which may come while an exception is being handled; workers keep quiet.
+    chained = err.count("During handling of the above exception")
+    assert err.count("Traceback") - chained == 1, err
     before = stored_arms(path)
     assert 3 <= len(before) < 12
     out, _ = start_driver(path, 1).communicate(timeout=120)
