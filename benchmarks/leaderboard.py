@@ -47,9 +47,9 @@ def summarise(store: str | Path) -> dict[str, dict[str, Any]]:
     Raises:
         SystemExit: a protocol is not complete.
     """
+    from daytwo.evaluation.cells import environment_code
     from daytwo.evaluation.collecting import collect, judge
     from daytwo.evaluation.sections import build_suites
-    from daytwo.evaluation.suite import environment_code
 
     collection = collect([store])
     judge(collection)

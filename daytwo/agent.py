@@ -169,6 +169,28 @@ def _checkpoint_class(path: Path) -> Any:
     return load(_checkpoint_kinds[kind])
 
 
+def checkpoint_module(checkpoint: Path) -> str:
+    """The module of the class that loads a checkpoint; "" where the checkpoint does not say."""
+    try:
+        kind = json.loads((checkpoint / "config.json").read_text())["agent"]
+    except (ValueError, KeyError, TypeError):
+        return ""
+    return _checkpoint_kinds.get(kind, "").partition(":")[0]
+
+
+def agent_modules(agent: Any) -> set[str]:
+    """The modules that define an agent, given by a registered name, ``"module:Class"`` or class; else none.
+
+    Raises:
+        ValueError: there is no such ``"module:Class"``.
+    """
+    if isinstance(agent, type):
+        return {agent.__module__}
+    if agent in _agents:
+        return {entry.partition(":")[0] for entry in _agents[agent]}
+    return {load(agent).__module__} if isinstance(agent, str) and ":" in agent else set()
+
+
 def agent_names() -> tuple[str, ...]:
     """All registered names, in the order of registration."""
     return tuple(_agents)

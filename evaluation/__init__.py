@@ -6,12 +6,13 @@ if __name__ != "daytwo.evaluation":
         "write 'import daytwo.evaluation'. A second copy of its classes would equal none of the first."
     )
 
+from daytwo.evaluation.cells import Cell
 from daytwo.evaluation.protocols import PROTOCOLS, Protocol, find_protocols
 from daytwo.evaluation.report import write_report
 from daytwo.evaluation.running import Result, evaluate
 from daytwo.evaluation.scoring import Scores, score
 from daytwo.evaluation.store import Store, StoreError
-from daytwo.evaluation.suite import Cell, Outcome, run_suite
+from daytwo.evaluation.suite import Outcome, run_suite
 
 __all__ = [
     "PROTOCOLS",

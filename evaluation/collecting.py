@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 
 from daytwo.course import COURSES, Course
+from daytwo.evaluation.cells import environment_code
 from daytwo.evaluation.metrics import adaptation_curve, area, split_stages
 from daytwo.evaluation.protocols import PROTOCOLS
 from daytwo.evaluation.running import Result
 from daytwo.evaluation.scoring import DiagnosticScores, Scores, score
 from daytwo.evaluation.statistics import CONFIDENCE, bootstrap_weights
 from daytwo.evaluation.store import Failure, Store, Stored, StoreError, canonical, plain
-from daytwo.evaluation.suite import environment_code
 
 # Diagnostics that show a fault where they are high at the end of a lifetime, and from what value on they are flagged.
 FAULTS = {"can_kicking_rate": 0.5}

@@ -21,12 +21,13 @@ from typing import Any
 
 import numpy as np
 
+from daytwo.evaluation.cells import Cell
 from daytwo.evaluation.metrics import final, first
 from daytwo.evaluation.rungs import dynamics_code, stored_rungs
 from daytwo.evaluation.running import Result
 from daytwo.evaluation.statistics import Estimate, bootstrap_weights, difference, estimate
 from daytwo.evaluation.store import Store, plain
-from daytwo.evaluation.suite import Cell, run_suite
+from daytwo.evaluation.suite import run_suite
 from daytwo.family import TaskFamily
 from daytwo.registration import env_ids, make_family
 

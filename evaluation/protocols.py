@@ -10,7 +10,7 @@ from typing import Any
 
 from daytwo.agent import LifetimeSpec, agent_names, find_checkpoint, fitting_agents
 from daytwo.course import Course, Stage
-from daytwo.evaluation.suite import Cell
+from daytwo.evaluation.cells import Cell
 from daytwo.family import TaskFamily
 from daytwo.lifetime import LifetimeVectorEnv
 from daytwo.registration import env_ids

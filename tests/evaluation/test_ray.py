@@ -11,9 +11,11 @@ import time
 
 import pytest
 
+from daytwo.evaluation.cells import Cell
+from daytwo.evaluation.protocols import PROTOCOLS
 from daytwo.evaluation.store import Store
-from daytwo.evaluation.suite import Cell, benchmark_cells, run_suite
-from tests.evaluation.test_suite import BANDIT, SMALL, contents
+from daytwo.evaluation.suite import run_suite
+from tests.evaluation.counting import BANDIT, SMALL, contents
 
 ray = pytest.importorskip("ray", reason="needs Ray: pip install 'daytwo[ray]'")
 cluster_utils = pytest.importorskip("ray.cluster_utils", reason="needs a Ray that can simulate a cluster")
@@ -109,7 +111,7 @@ def placed(count, wait=0.0, name="Placed"):
 
 
 def test_a_cluster_stores_the_same_bytes_as_one_process(tmp_path, cluster, places):
-    cells = benchmark_cells([BANDIT], ["random", "oracle", "reference"], ["progressive"], lifetimes=9, episodes=2)
+    cells = PROTOCOLS["core"].cells([BANDIT], ["random", "oracle", "reference"], lifetimes=9, episodes=2)
     cells += [*placed(4, wait=0.01), *placed(1, name="Failing")]
     cells = [dataclasses.replace(cell, protocol="core-v1") for cell in cells]
     here = run_suite(cells, tmp_path / "here.sqlite", jobs=1, progress=False)

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from daytwo.course import Course, Stage
+from daytwo.evaluation.cells import Cell
 from daytwo.evaluation.store import APPLICATION_ID, FORMAT, Store, StoreError, canonical, cell_key, plain, restored
-from daytwo.evaluation.suite import Cell
 from tests.evaluation.synthetic import make_cell, make_result
 
 ARRAYS = ("returns", "normalized", "levels", "stages", "reward")

@@ -1,131 +1,29 @@
-"""Suites: cells and their identity, spreading over processes, resuming after every kind of stop."""
+"""Suites: spreading over processes, cells that fail or kill, resuming after every kind of stop."""
 
 import dataclasses
-import json
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
-from collections import Counter
-from pathlib import Path
 
 import pytest
 
-from daytwo.course import Course, Stage
-from daytwo.evaluation import suite
+from daytwo.evaluation import suite, workers
+from daytwo.evaluation.cells import Cell
+from daytwo.evaluation.protocols import PROTOCOLS
 from daytwo.evaluation.store import Store, StoreError, cell_key
-from daytwo.evaluation.suite import Cell, benchmark_cells, run_suite
-
-BANDIT = "daytwo/Bandit-v0"
-SMALL = {"course": "single", "level": 0, "episodes": 1}
-
-AGENTS = '''
-"""Agents that say in a file when they begin, for tests that count."""
-
-import os
-import time
-
-import numpy as np
-
-
-class Counting:
-    def __init__(self, arm=0, wait=0.0):
-        self.arm, self.wait = arm, wait
-
-    def begin(self, spec, seeds):
-        with open(os.environ["DAYTWO_TEST_LOG"], "a") as file:
-            file.write(f"{self.arm}\\n")
-
-    def act(self, observations, fresh):
-        time.sleep(self.wait)
-        return np.full(len(fresh), self.arm % 2)
-
-
-class Failing(Counting):
-    def act(self, observations, fresh):
-        raise RuntimeError("no idea what to do")
-
-
-class Mended(Counting):
-    """Fails until the file ``mended`` is there."""
-
-    def act(self, observations, fresh):
-        if not os.path.exists(os.environ["DAYTWO_TEST_LOG"] + "-mended"):
-            raise RuntimeError("not yet")
-        return super().act(observations, fresh)
-
-
-class Stopping(Counting):
-    def act(self, observations, fresh):
-        raise SystemExit(3)
-
-
-class Exiting(Counting):
-    def act(self, observations, fresh):
-        os._exit(self.arm)
-
-
-class Killed(Counting):
-    """Killed the first time, as the system kills processes that are in want of memory; well the second time."""
-
-    def act(self, observations, fresh):
-        marker = os.environ["DAYTWO_TEST_LOG"] + "-killed"
-        if not os.path.exists(marker):
-            open(marker, "w").close()
-            os.kill(os.getpid(), 9)
-        return super().act(observations, fresh)
-'''
+from daytwo.evaluation.suite import run_suite
+from tests.evaluation.counting import BANDIT, SMALL, bad_cell, contents, counting_cells
 
 DRIVER = """
 import sys
-from daytwo.evaluation.suite import Cell, run_suite
-from tests.evaluation.test_suite import counting_cells
+from daytwo.evaluation.suite import run_suite
+from tests.evaluation.counting import counting_cells
 if __name__ == "__main__":
     outcome = run_suite(counting_cells(12, wait=0.004), sys.argv[1], jobs=int(sys.argv[2]))
     print(outcome.computed, outcome.skipped)
 """
-
-
-def counting_cells(count, wait=0.0):
-    return [
-        Cell("counting_agents:Counting", BANDIT, SMALL, lifetimes=3, agent_options={"arm": arm, "wait": wait})
-        for arm in range(count)
-    ]
-
-
-def bad_cell(name, **options):
-    return Cell(f"counting_agents:{name}", BANDIT, SMALL, lifetimes=3, agent_options=options)
-
-
-def contents(path):
-    """Everything in a results file that does not tell when, and how fast, it was made."""
-    connection = sqlite3.connect(path)
-    connection.row_factory = sqlite3.Row
-    rows = [dict(row) for row in connection.execute("SELECT * FROM cells ORDER BY key")]
-    linked = connection.execute("SELECT protocol, key FROM protocols ORDER BY protocol, key").fetchall()
-    failed = connection.execute("SELECT key, cell FROM failures ORDER BY key").fetchall()
-    connection.close()
-    for row in rows:
-        del row["seconds"], row["stored"]
-        row["result"] = json.loads(row["result"])
-        del row["result"]["seconds"]
-    return rows, list(map(tuple, linked)), list(map(tuple, failed))
-
-
-@pytest.fixture
-def log(tmp_path, monkeypatch):
-    """Makes ``counting_agents`` importable, here and in processes; calling it counts computations by arm."""
-    (tmp_path / "counting_agents.py").write_text(AGENTS)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    paths = [str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
-    monkeypatch.setenv("DAYTWO_TEST_LOG", str(tmp_path / "log"))
-    yield (
-        lambda: Counter(map(int, (tmp_path / "log").read_text().split())) if (tmp_path / "log").exists() else Counter()
-    )
-    sys.modules.pop("counting_agents", None)
 
 
 def start_driver(path, jobs):
@@ -152,134 +50,8 @@ def wait_for(condition, seconds=60.0):
         time.sleep(0.01)
 
 
-def test_a_cells_key_is_its_identity():
-    cell = Cell("random", BANDIT, SMALL)
-    assert cell.key == Cell("random", BANDIT, dict(reversed(SMALL.items())), steps=5.0, protocol="core-v1").key
-    assert Cell("random", BANDIT).key == Cell("random", BANDIT, {"course": "progressive"}).key
-    course = Course([Stage(0, 2)], name="mine")
-    others = [
-        Cell("oracle", BANDIT, SMALL),
-        Cell("random", "daytwo/DarkRoom-v0", SMALL),
-        Cell("random", BANDIT, {**SMALL, "arms": 4}),
-        Cell("random", BANDIT, {**SMALL, "course": course}),
-        Cell("random", BANDIT, SMALL, memory="wiped"),
-        Cell("random", BANDIT, SMALL, task="redrawn"),
-        Cell("random", BANDIT, SMALL, split="all"),
-        Cell("random", BANDIT, SMALL, lifetimes=513),
-        Cell("random", BANDIT, SMALL, seed=1),
-        Cell("random", BANDIT, SMALL, agent_options={"x": 1}),
-    ]
-    assert len({one.key for one in [cell, *others]}) == 11
-    with pytest.raises(TypeError, match="module:Class"):
-        Cell(object(), BANDIT)
-
-
-def test_the_code_fingerprint_ignores_words_and_sees_code():
-    plain = "def f(x):\n    return x + 1\n"
-    worded = '"""About."""\n\n# why\ndef f(x):\n    """Add one."""\n    return (x +\n            1)\n'
-    assert suite._code_of(plain) == suite._code_of(worded)
-    assert suite._code_of(plain) != suite._code_of(plain.replace("1", "2"))
-    assert suite.code_fingerprint("random", BANDIT) == suite.code_fingerprint("oracle", BANDIT)
-
-
-def test_all_cells_share_the_fingerprints_part_of_the_environments(log):
-    """Whose agents differ may put their results side by side; an agent's own code still tells its cells apart."""
-    pairs = [
-        ("random", BANDIT),
-        ("counting_agents:Counting", BANDIT),
-        ("random", "daytwo/DarkRoom-v0"),
-        ("random", "tests.toy:Counting"),
-    ]
-    codes = [suite.code_fingerprint(*pair) for pair in pairs]
-    assert len({suite.environment_code(code) for code in codes}) == 1
-    assert codes[0] == codes[2] and len(set(codes)) == 3
-    assert [code.count("-") for code in codes] == [1, 1, 1, 2]  # a family from outside brings its own code
-    assert suite.environment_code(codes[0]) == codes[0].split("-")[0] != ""
-
-
-@pytest.mark.parametrize(
-    "folder, name, environment, agent",
-    [
-        ("daytwo", "loop.py", True, False),
-        ("daytwo", "viewing.py", False, False),
-        ("daytwo.envs", "bandit.py", True, False),
-        ("daytwo.envs", "calibration.json", True, False),
-        ("daytwo.evaluation", "running.py", True, False),
-        ("daytwo.evaluation", "ladder.json", True, False),
-        ("daytwo.evaluation", "report.py", False, False),
-        ("daytwo.baselines", "bandits.py", False, True),
-        ("daytwo.baselines", "tuned.json", False, True),
-    ],
-)
-def test_the_fingerprint_knows_which_files_decide_results(monkeypatch, folder, name, environment, agent):
-    path = Path(sys.modules[folder].__file__).with_name(name)
-    assert path.exists()
-    before = suite.code_fingerprint("random", BANDIT).split("-")
-    read = Path.read_text
-
-    def changed(self, *arguments):
-        return read(self, *arguments) + "\nchanged = 1\n" if self == path else read(self, *arguments)
-
-    monkeypatch.setattr(Path, "read_text", changed)
-    parts = (suite._environment_part, suite._baselines_part)
-    for part in parts:
-        part.cache_clear()
-    after = suite.code_fingerprint("random", BANDIT).split("-")
-    for part in parts:
-        part.cache_clear()
-    assert [one != other for one, other in zip(before, after, strict=True)] == [environment, agent]
-
-
-def test_a_registered_agent_from_outside_is_known_by_its_own_code(log, monkeypatch):
-    monkeypatch.setitem(suite._agents, "mine", ["counting_agents:Counting"])
-    assert suite.code_fingerprint("mine", BANDIT) == suite.code_fingerprint("counting_agents:Counting", BANDIT)
-    assert suite.code_fingerprint("daytwo.baselines.basic:Random", BANDIT) == suite.code_fingerprint("random", BANDIT)
-
-
-def test_a_checkpoint_trained_further_is_another_cell(tmp_path):
-    run = tmp_path / "run"
-    folder = run / "checkpoints" / "0001"
-    folder.mkdir(parents=True)
-    (folder / "config.json").write_text('{"agent": "stable-baselines3"}')
-    (folder / "weights").write_bytes(b"1")
-    cell = Cell(str(run), BANDIT)
-    before = cell.key
-    (run / "training.log").write_text("what is not in the checkpoint decides nothing")
-    assert cell.key == before
-    (folder / "weights").write_bytes(b"2")
-    assert cell.key != before
-    assert cell.describe()["code"].split("-")[0] == suite._environment_part()
-
-
-def test_benchmark_cells_cover_every_fitting_agent_under_every_condition():
-    cells = benchmark_cells([BANDIT], ["random", "oracle", "daytwo.baselines.basic:Random"], lifetimes=7, seed=3)
-    assert len(cells) == 3 * 2 * 3
-    assert len({cell.key for cell in cells}) == len(cells)
-    conditions = {(cell.memory, cell.task) for cell in cells}
-    assert conditions == {("kept", "fixed"), ("wiped", "fixed"), ("kept", "redrawn")}
-    assert {cell.settings["course"] for cell in cells} == {"progressive", "single"}
-    assert all(cell.lifetimes == 7 and cell.seed == 3 and cell.split == "test" for cell in cells)
-    assert [cell.steps for cell in cells] == sorted((cell.steps for cell in cells), reverse=True)
-    assert cells[0].steps == 7 * 3 * 10 * 20  # lifetimes, stages, episodes, pulls
-
-
-def test_benchmark_cells_take_all_tasks_where_there_are_too_few_to_split(monkeypatch):
-    from daytwo.envs.bandit import Bandit
-
-    monkeypatch.setattr(Bandit, "splits", property(lambda self: ("all",)))
-    cells = benchmark_cells([BANDIT], ["random"], ["single"], level=0)
-    assert {cell.split for cell in cells} == {"all"}
-    assert {cell.settings["level"] for cell in cells} == {0}
-
-
-@pytest.mark.parametrize("wrong", [{"families": ["daytwo/No-v0"]}, {"agents": ["nobody"]}])
-def test_unknown_names_are_refused(wrong):
-    with pytest.raises(ValueError, match=r"Unknown (environment|agent)"):
-        benchmark_cells(**wrong)
-
-
 def test_one_process_and_two_store_the_same_bytes(tmp_path, log):
-    cells = benchmark_cells([BANDIT], ["random", "oracle", "reference"], ["progressive"], lifetimes=9, episodes=2)
+    cells = PROTOCOLS["core"].cells([BANDIT], ["random", "oracle", "reference"], lifetimes=9, episodes=2)
     cells = [dataclasses.replace(cell, protocol="core-v1") for cell in [*cells, bad_cell("Failing")]]
     for jobs in (1, 2):
         outcome = run_suite(cells, tmp_path / f"{jobs}.sqlite", jobs=jobs, progress=False)
@@ -375,7 +147,7 @@ def test_one_cell_that_ends_its_process_does_not_end_ours(tmp_path, log):
 CRASHER = """
 import sys
 from daytwo.evaluation.suite import run_suite
-from tests.evaluation.test_suite import bad_cell, counting_cells
+from tests.evaluation.counting import bad_cell, counting_cells
 cells = [*counting_cells(2), bad_cell("Exiting", arm=1)]
 for cell in cells:
     run_suite([cell], sys.argv[1], jobs=1)
@@ -392,9 +164,9 @@ def test_a_crash_in_the_only_process_loses_nothing_that_is_stored(tmp_path, log)
 def test_a_worker_with_other_code_is_refused():
     """Files changed during the run, or the machines of a cluster differ: no such result may be stored."""
     cell = Cell("random", BANDIT, SMALL, lifetimes=2)
-    result, error, _ = suite._compute(cell, cell.key)
+    result, error, _ = workers.compute(cell, cell.key)
     assert result is not None and error == ""
-    result, error, _ = suite._compute(cell, cell_key({"code": "another"}))
+    result, error, _ = workers.compute(cell, cell_key({"code": "another"}))
     assert result is None and "another code of daytwo, of the agent or of the environment" in error
 
 
@@ -417,7 +189,7 @@ def test_the_schedule_takes_long_cells_first_and_learns_who_is_slow():
         return Cell(agent, BANDIT, {"course": "single", "episodes": int(steps)}, steps=steps)
 
     cells = [cell("fast", 10), cell("fast", 30), cell("slow", 20), cell("slow", 5)]
-    schedule = suite._Schedule(dict(zip("abcd", cells, strict=True)))
+    schedule = workers.Schedule(dict(zip("abcd", cells, strict=True)))
     assert schedule.seconds_left(2) is None
     assert schedule.take() == "b"
     assert schedule.take() == "c"  # the other pair is measured before more of the first
