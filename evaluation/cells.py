@@ -138,6 +138,11 @@ def environment_code(code: str) -> str:
     return code.partition("-")[0]
 
 
+def family_code(code: str) -> str:
+    """The part of a `code_fingerprint` that results on a family from outside must share, too; "" on our own."""
+    return code.partition("-")[2].partition("-")[2]
+
+
 @dataclass(frozen=True)
 class Cell:
     """One evaluation of a suite: the arguments of `daytwo.evaluate`, as plain values.

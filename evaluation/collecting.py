@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from daytwo.course import COURSES, Course
-from daytwo.evaluation.cells import environment_code
+from daytwo.evaluation.cells import environment_code, family_code
 from daytwo.evaluation.metrics import adaptation_curve, area, split_stages
 from daytwo.evaluation.protocols import PROTOCOLS
 from daytwo.evaluation.running import Result
@@ -207,6 +207,7 @@ class _Read:
     stored: set[str]  # keys of all results, whatever made them
     older: int
     version: str
+    families: dict[str, str]  # code of families from outside by environment
 
 
 def _version(row: Stored | Failure) -> str:
@@ -214,18 +215,25 @@ def _version(row: Stored | Failure) -> str:
     return f"daytwo {row.cell['version']}, environment code {environment_code(row.cell['code'])}"
 
 
+def _family(row: Stored | Failure) -> tuple[str, str]:
+    """On a family from outside, results must share its code, too."""
+    return row.cell["env_id"], family_code(row.cell["code"])
+
+
 def _read(path: Path) -> _Read:
     with Store(path) as store:
         rows, protocols, failures = list(store.rows()), store.protocols(), store.failures()
-    newest = max(rows, key=lambda row: row.stored, default=None)
-    version = "" if newest is None else _version(newest)
-    current = {row.key: row for row in rows if _version(row) == version}
+    rows.sort(key=lambda row: row.stored)
+    version = _version(rows[-1]) if rows else ""
+    current = [row for row in rows if _version(row) == version]
+    families = dict(map(_family, current))  # the newest of each
     # An agent's own code may have changed, too: of the same evaluation the latest counts.
     latest: dict[str, Stored] = {}
-    for row in current.values():
+    for row in current:
+        if families[row.cell["env_id"]] != _family(row)[1]:
+            continue
         identity = canonical({name: value for name, value in row.cell.items() if name != "code"})
-        if identity not in latest or latest[identity].stored < row.stored:
-            latest[identity] = row
+        latest[identity] = row
     return _Read(
         file=path.name,
         rows={row.key: row for row in latest.values()},
@@ -234,6 +242,7 @@ def _read(path: Path) -> _Read:
         stored={row.key for row in rows},
         older=len(rows) - len(latest),
         version=version,
+        families=families,
     )
 
 
@@ -274,12 +283,8 @@ def collect(paths: Sequence[str | os.PathLike[str]], *, mixed: bool = False) -> 
     read = [_read(path) for path in dict.fromkeys(Path(path) for path in paths)]
     if not any(one.rows or one.failures for one in read):
         raise StoreError(f"There is nothing to report in {', '.join(str(path) for path in paths)}.")
-    versions: dict[str, list[str]] = {}
-    for one in read:
-        if one.rows:
-            versions.setdefault(one.version, []).append(one.file)
-    described = tuple(f"{', '.join(files)}: {version}" for version, files in versions.items())
-    if len(versions) > 1 and not mixed:
+    described = _described([one for one in read if one.rows])
+    if described and not mixed:
         raise StoreError(
             "These results were made with different versions and are not comparable: "
             + "; ".join(described)
@@ -324,8 +329,26 @@ def collect(paths: Sequence[str | os.PathLike[str]], *, mixed: bool = False) -> 
         tallies={protocol: tally for protocol, tally in tallies.items() if tally != Tally()},
         failures=[(one.file, failure) for one in read for failure in one.failures],
         older=sum(one.older for one in read),
-        mixed=described if len(versions) > 1 else (),
+        mixed=described,
     )
+
+
+def _described(read: Sequence[_Read]) -> tuple[str, ...]:
+    """Which file has which version, where they are not the same."""
+    versions: dict[str, list[str]] = {}
+    codes: dict[tuple[str, str], list[str]] = {}
+    for one in read:
+        versions.setdefault(one.version, []).append(one.file)
+        for family in one.families.items():
+            codes.setdefault(family, []).append(one.file)
+    env_ids = [env_id for env_id, _ in codes]
+    found = [f"{', '.join(files)}: {version}" for version, files in versions.items() if len(versions) > 1]
+    found += [
+        f"{', '.join(files)}: code {code} of {env_id}"
+        for (env_id, code), files in codes.items()
+        if env_ids.count(env_id) > 1
+    ]
+    return tuple(found)
 
 
 def _entries(rows: Iterable[Stored], file: str) -> list[Entry]:

@@ -275,6 +275,8 @@ def _length(entries: Sequence[tuple[Group, Entry]]) -> tuple[Entry, Any, Any] | 
 
 def _generalisation(entries: Sequence[tuple[Group, Entry]]) -> tuple[Entry, Any, Any] | None:
     plain = {group.split: entry for group, entry in entries if not group.settings}
+    if set(plain) == {"all"}:
+        raise ValueError("the family has too few tasks to be split")
     if "test" not in plain or "train" not in plain:
         return None
     test, train = plain["test"], plain["train"]

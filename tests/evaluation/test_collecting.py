@@ -90,6 +90,18 @@ def test_different_versions_are_not_mixed_without_a_word(tmp_path, change):
     assert len(collection.mixed) == 2 and len(labels(collection)) == 2
 
 
+def test_a_family_from_outside_must_have_the_same_code(tmp_path):
+    mine, theirs = tmp_path / "a.sqlite", tmp_path / "b.sqlite"
+    fill(mine, conditions("learner", UP, FLAT, FLAT, 1), code="env-agent-family1")
+    fill(theirs, conditions("other", UP, FLAT, FLAT, 2), code="env-agent-family2")
+    with pytest.raises(StoreError, match=r"a\.sqlite: code family1 of daytwo/Bandit-v0; b\.sqlite: code family2"):
+        collect([mine, theirs])
+    fill(mine, conditions("other", UP, FLAT, FLAT, 2), code="env-agent-family2")
+    collection = collect([mine])
+    assert labels(collection) == {"other"} and collection.older == 3
+    assert labels(collect([mine, theirs])) == {"other"}
+
+
 def test_agents_with_code_of_their_own_may_be_compared(tmp_path):
     mine, theirs = tmp_path / "a.sqlite", tmp_path / "b.sqlite"
     fill(mine, conditions("learner", UP, FLAT, FLAT, 1), code="env-mine")

@@ -98,6 +98,14 @@ def test_protocols_that_share_an_evaluation_share_its_key():
     assert core == quick
 
 
+def test_families_with_too_few_tasks_to_split_live_on_all_of_them(monkeypatch):
+    from daytwo.envs.bandit import Bandit
+
+    monkeypatch.setattr(Bandit, "splits", property(lambda self: ("all",)))
+    assert {cell.split for cell in PROTOCOLS["core"].cells([BANDIT], ["random"])} == {"all"}
+    assert {cell.split for cell in PROTOCOLS["generalisation"].cells([BANDIT], ["random"])} == {"all"}
+
+
 def test_agents_that_fit_nowhere_are_left_out_and_unknown_ones_refused():
     assert PROTOCOLS["core"].cells(["daytwo/Maze-v0"], ["gittins"]) == []
     with pytest.raises(ValueError, match="Unknown agent 'nobody'"):
