@@ -297,7 +297,7 @@ def collect(paths: Sequence[str | os.PathLike[str]], *, mixed: bool = False) -> 
     for one in read:
         failed = {failure.key for failure in one.failures}
         asked = {**one.protocols, "": set(one.rows).difference(*one.protocols.values())}
-        for protocol, keys in sorted(asked.items(), key=lambda pair: _rank(protocol_name(pair[0]), PROTOCOLS)):
+        for protocol, keys in asked.items():
             rows = [row for key, row in one.rows.items() if key in keys]
             if protocol:
                 tally = tallies.setdefault(protocol, Tally())
@@ -326,7 +326,11 @@ def collect(paths: Sequence[str | os.PathLike[str]], *, mixed: bool = False) -> 
     return Collection(
         files=tuple(one.file for one in read),
         groups=ordered,
-        tallies={protocol: tally for protocol, tally in tallies.items() if tally != Tally()},
+        tallies={
+            protocol: tally
+            for protocol, tally in sorted(tallies.items(), key=lambda pair: _rank(protocol_name(pair[0]), PROTOCOLS))
+            if tally != Tally()
+        },
         failures=[(one.file, failure) for one in read for failure in one.failures],
         older=sum(one.older for one in read),
         mixed=described,
