@@ -18,6 +18,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from daytwo.evaluation.statistics import number_text
+
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "baselines" / "results"
 PROTOCOLS = ("core", "adapt")
@@ -146,8 +148,8 @@ def read_results() -> dict[str, dict[str, Any]]:
 def _text(one: list[float | None] | None) -> str:
     if one is None or one[0] is None:
         return "-"
-    value, low, high = ("-" if part is None else f"{part + 0.0:.3f}" for part in one)
-    return f"{value} [{low}, {high}]".replace("-0.000", "0.000")
+    value, low, high = (number_text(math.nan if part is None else part) for part in one)
+    return f"{value} [{low}, {high}]"
 
 
 def _markdown(columns: tuple[str, ...], rows: list[list[str]]) -> str:

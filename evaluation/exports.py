@@ -11,7 +11,7 @@ import numpy as np
 from daytwo.evaluation.collecting import Collection, Entry, Group
 from daytwo.evaluation.scoring import StageScores
 from daytwo.evaluation.sections import THRESHOLDS, Section, Suite
-from daytwo.evaluation.statistics import CONFIDENCE, RESAMPLES, Estimate
+from daytwo.evaluation.statistics import CONFIDENCE, RESAMPLES, Estimate, fixed
 from daytwo.evaluation.store import canonical, plain
 
 FORMAT = 2  # of the JSON document
@@ -270,10 +270,10 @@ def escape_latex(text: str) -> str:
 def _cell(one: Estimate, digits: int = 2) -> str:
     if math.isnan(one.value):
         return "--"
-    value = f"{one.value:.{digits}f}"
+    value = fixed(one.value, digits)
     if math.isnan(one.low):
         return f"${value}$"
-    return f"${value}$ {{\\scriptsize$[{one.low:.{digits}f}, {one.high:.{digits}f}]$}}"
+    return f"${value}$ {{\\scriptsize$[{fixed(one.low, digits)}, {fixed(one.high, digits)}]$}}"
 
 
 def latex(suites: Iterable[Suite]) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 
 from daytwo.evaluation.collecting import FAULTS, Collection, Entry, Group, collect, judge, protocol_name
 from daytwo.evaluation.protocols import PROTOCOLS
-from daytwo.evaluation.statistics import RESAMPLES, Estimate
+from daytwo.evaluation.statistics import RESAMPLES, Estimate, fixed
 
 LEFT_TO_SECTIONS = ("transfer", "retention", "switch", "length", "generalisation")
 
@@ -268,9 +268,8 @@ def _differences_json(found: Mapping[tuple[str, str], Any]) -> str:
 
 
 def _fixed(value: float, digits: int) -> str:
-    """A number with so many decimals, a true minus sign, and no negative zero."""
-    text = f"{value:.{digits}f}"
-    return text.lstrip("-") if float(text) == 0.0 else text.replace("-", "−")
+    """A number with so many decimals and a true minus sign."""
+    return fixed(value, digits).replace("-", "−")
 
 
 def _duration(seconds: float) -> str:

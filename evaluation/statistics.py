@@ -41,11 +41,17 @@ class Estimate:
         return f"{number_text(self.value)} [{number_text(self.low)}, {number_text(self.high)}]"
 
 
+def fixed(value: float, digits: int) -> str:
+    """A finite number with so many decimals, and no negative zero."""
+    text = f"{value:.{digits}f}"
+    return text.lstrip("-") if float(text) == 0.0 else text
+
+
 def number_text(value: float) -> str:
     """A value with three decimals; ``-`` where undefined, ``never`` where infinite."""
     if math.isnan(value):
         return "-"
-    return "never" if math.isinf(value) else f"{value:.3f}"
+    return "never" if math.isinf(value) else fixed(value, 3)
 
 
 def plain_numbers(value: Any) -> Any:

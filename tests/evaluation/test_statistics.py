@@ -120,3 +120,9 @@ def test_plain_numbers_fit_strict_json():
     plain = statistics.plain_numbers(value)
     assert plain == {"0.5": [1, None], "a": ["never", 2.0], "b": [[1.0, None]], "c": None, "d": "text"}
     assert json.loads(json.dumps(plain, allow_nan=False)) == plain
+
+
+def test_numbers_in_words_have_no_negative_zero():
+    assert statistics.fixed(-0.0004, 3) == "0.000" and statistics.fixed(-0.0006, 3) == "-0.001"
+    assert str(Estimate(-1e-9, -0.25, math.inf)) == "0.000 [-0.250, never]"
+    assert str(Estimate(0.5, math.nan, math.nan)) == "0.500 [-, -]"
