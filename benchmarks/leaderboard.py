@@ -91,6 +91,7 @@ def _suite_row(agent: Any) -> dict[str, Any]:
     return {
         "agent": agent.label,
         "privileged": agent.privileged,
+        "provenance": agent.provenance,
         **{name: _estimate(getattr(score, name)) for name in names},
         "deficits": agent.deficits,
         "faults": [list(fault) for fault in agent.faults],
@@ -104,6 +105,7 @@ def _agent_row(entry: Any) -> dict[str, Any]:
         "agent": entry.label,
         "role": entry.result.role,
         "privileged": entry.result.privileged,
+        "provenance": dict(entry.result.provenance),
         **{name: _estimate(getattr(scores, name)) for name in names},
         "learning_bound": scores.learning_bound,
         "deficit_flagged": scores.deficit_flagged,

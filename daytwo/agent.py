@@ -70,7 +70,10 @@ class Agent(Protocol):
 
     An agent sees observations only. Optional attributes: ``name``; ``privileged = True`` with ``attach(env)`` for
     agents that need the environment itself (oracles); ``fits(spec) -> bool``, a static method that says for which
-    environments the agent is meant.
+    environments the agent is meant; ``provenance``, a mapping that says how a trained agent came about: ``seed``,
+    ``steps`` and ``seconds`` of its training, ``env_id`` and ``split`` it was trained on, ``privileged`` (whether the
+    training saw hidden tasks). Results keep it, and agents of one name whose provenance differs in ``seed`` and
+    ``seconds`` alone are training seeds of one agent.
     """
 
     def begin(self, spec: LifetimeSpec, seeds: np.ndarray) -> None:

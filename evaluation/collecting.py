@@ -6,7 +6,7 @@ environments are not comparable and never mixed without a word: see `collect`.
 
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -71,8 +71,9 @@ class Entry:
 
     @property
     def general_name(self) -> str:
-        """What the agent is called across environments: its role, or else its label."""
-        return self.label.replace(self.agent, self.result.role, 1) if self.result.role else self.label
+        """What the agent is called across environments and training seeds: its role, or else its label."""
+        name = self.label.replace(f" · {_seed_words(self)}", "", 1)
+        return name.replace(self.agent, self.result.role, 1) if self.result.role else name
 
 
 @dataclass(eq=False)
@@ -186,6 +187,11 @@ class Collection:
     def entries(self) -> list[Entry]:
         """All entries of all groups; one that several protocols share is in several."""
         return [entry for group in self.groups for entry in group.entries]
+
+
+def _seed_words(entry: Entry) -> str:
+    """What tells an agent apart from the same agent under another training seed."""
+    return f"training seed {entry.result.provenance.get('seed')}"
 
 
 def protocol_name(protocol: str) -> str:
@@ -411,26 +417,42 @@ def _group(groups: dict[str, Group], protocol: str, entry: Entry) -> Group:
     )
 
 
+def _training(entry: Entry) -> str:
+    """How a trained agent came about, apart from what its training seeds may differ in."""
+    return canonical(
+        {name: value for name, value in entry.result.provenance.items() if name not in ("seed", "seconds")}
+    )
+
+
+# What tells agents of one name apart: what differs, and the words for it.
+_TELLERS: tuple[tuple[Callable[[Entry], Any], Callable[[Entry], str]], ...] = (
+    (_training, lambda entry: entry.cell["agent"]),
+    (lambda entry: entry.result.provenance.get("seed"), lambda entry: _seed_words(entry)),
+    (lambda entry: entry.cell["agent"], lambda entry: entry.cell["agent"]),
+    (lambda entry: entry.result.lifetimes, lambda entry: f"{entry.result.lifetimes} lifetimes"),
+    (lambda entry: entry.result.seed, lambda entry: f"seed {entry.result.seed}"),
+    (lambda entry: entry.cell["version"], lambda entry: f"version {entry.cell['version']}"),
+    (lambda entry: entry.file, lambda entry: entry.file),
+    (
+        lambda entry: environment_code(entry.cell["code"]),
+        lambda entry: f"code {environment_code(entry.cell['code'])[:6]}",
+    ),
+)
+
+
 def _label(entries: list[Entry]) -> None:
     """Name entries by their agent, and by whatever else tells those of equal agents apart."""
     for entry in entries:
         options = ", ".join(f"{name}={value}" for name, value in entry.cell["agent_options"].items())
         entry.label = f"{entry.agent} ({options})" if options else entry.agent
-    tellers = (
-        lambda entry: f"{entry.result.lifetimes} lifetimes",
-        lambda entry: f"seed {entry.result.seed}",
-        lambda entry: f"version {entry.cell['version']}",
-        lambda entry: entry.file,
-        lambda entry: f"code {environment_code(entry.cell['code'])[:6]}",
-    )
-    for teller in tellers:
+    for differing, words in _TELLERS:
         shared: dict[str, list[Entry]] = {}
         for entry in entries:
             shared.setdefault(entry.label, []).append(entry)
         for alike in shared.values():
-            if len({teller(entry) for entry in alike}) > 1:
+            if len({differing(entry) for entry in alike}) > 1:
                 for entry in alike:
-                    entry.label += f" · {teller(entry)}"
+                    entry.label += f" · {words(entry)}"
 
 
 # --- scoring what was collected -------------------------------------------------------------------------------------

@@ -200,6 +200,7 @@ def _suite_document(suite: Suite) -> dict[str, Any]:
             {
                 "label": agent.label,
                 "privileged": agent.privileged,
+                "provenance": agent.provenance,
                 "seconds": agent.seconds,
                 "score": agent.score.to_dict(),
                 "abilities": {tag: dataclasses.asdict(one) for tag, one in agent.tags.items()},
@@ -242,6 +243,7 @@ def group_document(group: Group) -> dict[str, Any]:
                 "lifetimes": entry.result.lifetimes,
                 "seed": entry.result.seed,
                 "versions": dict(entry.result.versions),
+                "provenance": dict(entry.result.provenance),
                 "code": entry.cell["code"],
                 "file": entry.file,
                 "stored": entry.stored,
@@ -295,7 +297,10 @@ def latex(suites: Iterable[Suite]) -> str:
             "    \\midrule",
         ]
         for env_id in suite.environments:
-            areas = [agent.entries[env_id].scores.area for agent in suite.agents]  # type: ignore[union-attr]
+            areas = [
+                next(one.area for one in agent.score.by_environment if one.environment == env_id)
+                for agent in suite.agents
+            ]
             name = escape_latex(env_id.removeprefix("daytwo/"))
             lines.append(f"    {' & '.join([name, *map(_cell, areas)])} \\\\")
         lines.append("    \\midrule")

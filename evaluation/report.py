@@ -146,6 +146,8 @@ def _page(collection: Collection, suites: Sequence[Any], sections: Mapping[str, 
         controls=collection.controls,
         suites=suites,
         suite_pictures=[_suite_pictures(suite, number, markup) for number, suite in enumerate(suites)],
+        trained=lambda suite: any(agent.provenance for agent in suite.agents),
+        training=_training,
         unpaired=lambda suite: any(not one.paired for one in suite.differences.values()),
         most_compared=MOST_COMPARED,
         questions=_Questions(),
@@ -198,6 +200,24 @@ def _base(group: Group) -> Entry:
     """The agent that others are held against at first: the reference learner, or else the best one."""
     role = [entry for entry in group.reported if entry.result.role == "reference"]
     return (role or group.reported)[0]
+
+
+def _training(provenance: Mapping[str, Any], seeds: int) -> str:
+    """How a trained agent came about, in words; "" where it does not say."""
+    parts = []
+    if "steps" in provenance:
+        parts.append(f"{provenance['steps']:,} steps")
+    if "seconds" in provenance:
+        parts.append(_duration(float(provenance["seconds"])))
+    if "env_id" in provenance:
+        parts.append(f"on {provenance['env_id']}")
+    if "split" in provenance:
+        parts.append(f"{provenance['split']} split")
+    if provenance.get("privileged"):
+        parts.append("with privileged information")
+    if seeds > 1:
+        parts.append(f"{seeds} training seeds")
+    return ", ".join(parts)
 
 
 def _asked(tally: Any) -> str:

@@ -5,6 +5,7 @@ Lifetime l of an evaluation depends on (seed, l) only: its environment and its a
 interpreted, in one process or several, and two conditions of one seed (an agent and its amnesiac twin) are paired.
 """
 
+import json
 import platform
 import time
 from collections.abc import Mapping
@@ -67,6 +68,7 @@ class Result:
             agent without a memory, else ``""``.
         memoryless: normalised return of the best memoryless rung at each level, NaN where none was measured; ``()``
             where nothing is known.
+        provenance: how a trained agent came about (`daytwo.Agent`); empty for others.
     """
 
     returns: np.ndarray = field(repr=False)
@@ -93,6 +95,7 @@ class Result:
     tags: tuple[str, ...] = ()
     role: str = ""
     memoryless: tuple[float, ...] = ()
+    provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         shape = self.returns.shape
@@ -156,6 +159,22 @@ def agent_name(agent: Any) -> str:
     if isinstance(name, str) and name:
         return name
     return agent.__name__ if isinstance(agent, type) else type(agent).__name__
+
+
+def _provenance(made: Agent, name: str) -> dict[str, Any]:
+    """How a trained agent came about, as it says itself.
+
+    Raises:
+        ValueError: it is no mapping that JSON can hold.
+    """
+    told = getattr(made, "provenance", None) or {}
+    try:
+        plain = json.loads(json.dumps(dict(told), allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"The provenance of agent {name!r} must be a mapping of plain values, received {told!r}: {error}."
+        ) from error
+    return plain
 
 
 def _role(name: str, made: Agent, spec: LifetimeSpec) -> str:
@@ -364,7 +383,7 @@ def evaluate(
         made = make_agent(agent, spec, **options)
         named = isinstance(agent, str) and find_checkpoint(agent) is None
         name = agent if named else agent_name(made)  # a checkpoint's path says nothing elsewhere
-        privileged = bool(getattr(made, "privileged", False))
+        privileged, provenance = bool(getattr(made, "privileged", False)), _provenance(made, name)
         if privileged:
             env.close()
             env = make_env(batch, True)
@@ -414,4 +433,5 @@ def evaluate(
         tags=tuple(spec.tags),
         role=_role(name, made, spec),
         memoryless=memoryless,
+        provenance=provenance,
     )

@@ -53,7 +53,7 @@ class SuiteAgent:
         label: its name across environments: a role such as ``reference``, or its own.
         style: number of its colour and marker.
         privileged: it sees the hidden task.
-        entries: environment -> its entry there.
+        entries: environment -> its entries there, one for every training seed.
         score: over the suite.
         tags: ability -> mean area over the environments that ask for it.
         deficits: environments where it starts below random play beyond chance.
@@ -63,7 +63,7 @@ class SuiteAgent:
     label: str
     style: int
     privileged: bool
-    entries: dict[str, Entry]
+    entries: dict[str, list[Entry]]
     score: SuiteScore
     tags: dict[str, Estimate]
     deficits: list[str]
@@ -77,7 +77,17 @@ class SuiteAgent:
     @property
     def seconds(self) -> float:
         """Wall time of its evaluations with their controls."""
-        return sum(entry.seconds for entry in self.entries.values())
+        return sum(entry.seconds for entries in self.entries.values() for entry in entries)
+
+    def area_on(self, env_id: str) -> Estimate:
+        """The area on an environment, over the training seeds."""
+        return next(one.area for one in self.score.by_environment if one.environment == env_id)
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """How it was trained, as far as that is the same for all environments and training seeds."""
+        told = [entry.result.provenance for entries in self.entries.values() for entry in entries]
+        return {name: one for name, one in told[0].items() if all(other.get(name) == one for other in told)}
 
 
 @dataclass(eq=False)
@@ -103,11 +113,14 @@ class Suite:
     differences: dict[tuple[str, str], SuiteDifference] = field(default_factory=dict)
 
 
-def _pairs(label: str, entries: Mapping[str, Entry]) -> dict[str, list[tuple[Any, Any]]]:
+def _pairs(label: str, entries: Mapping[str, Sequence[Entry]]) -> dict[str, list[tuple[Any, Any]]]:
     return {
-        env: [(replace(entry.result, agent=label), replace(entry.twin, agent=label))]
-        for env, entry in entries.items()
-        if entry.twin is not None
+        env: [
+            (replace(entry.result, agent=label), replace(entry.twin, agent=label))
+            for entry in found
+            if entry.twin is not None
+        ]
+        for env, found in entries.items()
     }
 
 
@@ -123,32 +136,33 @@ def build_suites(collection: Collection) -> list[Suite]:
 
 def _suite(protocol: str, groups: Sequence[Group]) -> Suite:
     environments = {group.env_id: group for group in groups}
-    found: dict[str, dict[str, Entry]] = {}
+    found: dict[str, dict[str, list[Entry]]] = {}
     for env_id, group in environments.items():
         for entry in group.reported:
-            found.setdefault(entry.general_name, {}).setdefault(env_id, entry)
+            found.setdefault(entry.general_name, {}).setdefault(env_id, []).append(entry)
     agents: list[SuiteAgent] = []
     for label, entries in found.items():
-        if set(entries) != set(environments):
+        if not _everywhere(entries, environments):
             continue
         pairs = _pairs(label, entries)
-        scored = {env: entry.scores for env, entry in entries.items() if entry.scores is not None}
+        lived = [(env, entry) for env, some in entries.items() for entry in some]
+        scored = [(env, entry.scores) for env, entry in lived if entry.scores is not None]
         agents.append(
             SuiteAgent(
                 label=label,
                 style=len(agents),
-                privileged=any(entry.result.privileged for entry in entries.values()),
+                privileged=any(entry.result.privileged for _, entry in lived),
                 entries=entries,
                 score=suite_score(pairs),
                 tags=by_tag(pairs),
-                deficits=[env for env, scores in scored.items() if scores.deficit_flagged],
-                faults=[(env, fault.name) for env, entry in entries.items() for fault in entry.faults],
+                deficits=list(dict.fromkeys(env for env, scores in scored if scores.deficit_flagged)),
+                faults=list(dict.fromkeys((env, fault.name) for env, entry in lived for fault in entry.faults)),
             )
         )
     agents.sort(key=lambda agent: -agent.score.area.value)
     for number, agent in enumerate(agents):
         agent.style = number
-    partial = {label: list(entries) for label, entries in found.items() if set(entries) != set(environments)}
+    partial = {label: list(entries) for label, entries in found.items() if not _everywhere(entries, environments)}
     suite = Suite(protocol, environments, agents, partial)
     areas = {agent.label: lifetime_areas(agent.pairs) for agent in agents}
     if agents:
@@ -160,6 +174,11 @@ def _suite(protocol: str, groups: Sequence[Group]) -> Suite:
         suite.differences |= {both: difference, turned: difference.mirrored()}
         suite.improvements |= {both: improvement, turned: improvement.mirrored()}
     return suite
+
+
+def _everywhere(entries: Mapping[str, Sequence[Entry]], environments: Mapping[str, Group]) -> bool:
+    """Whether an agent lived in all environments, with as many training seeds in each."""
+    return set(entries) == set(environments) and len({len(found) for found in entries.values()}) == 1
 
 
 def compare_agents(group: Group) -> dict[tuple[str, str], AgentDifference]:

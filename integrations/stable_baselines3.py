@@ -501,6 +501,7 @@ class SB3Agent:
     Attributes:
         name: the algorithm.
         config: the checkpoint's ``config.json``.
+        provenance: how it was trained (`daytwo.Agent`).
     """
 
     def __init__(self, folder: str | os.PathLike[str], *, greedy: bool = False) -> None:
@@ -524,6 +525,9 @@ class SB3Agent:
                 f"{str(path)!r} is a checkpoint of kind {self.config.get('agent')!r}, expected {CHECKPOINT_KIND!r}."
             )
         self.name = str(self.config["algorithm"])
+        names = {"seed": "seed", "steps": "steps_done", "seconds": "seconds", "env_id": "env_id"}
+        names |= {"split": "split", "privileged": "privileged"}
+        self.provenance = {name: self.config[saved] for name, saved in names.items() if saved in self.config}
         self.greedy = bool(greedy)
         self._network = _Network(load_file(path / "policy.safetensors"), self.config["policy"]["activation"])
         inputs, outputs = int(self.config["interface"]["size"]), int(self.config["interface"]["actions"]["number"])

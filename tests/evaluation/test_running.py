@@ -237,6 +237,17 @@ def test_the_familys_own_agents_are_known_by_their_role(agent, env_id, role):
     assert evaluate(agent, env_id, lifetimes=2, **settings).role == role
 
 
+def test_a_trained_agent_says_how_it_came_about():
+    agent = Guesser()
+    assert evaluate(agent, BANDIT, lifetimes=2, **SMALL).provenance == {}
+    agent.provenance = {"seed": 3, "steps": 100, "privileged": False}
+    assert evaluate(agent, BANDIT, lifetimes=2, **SMALL).provenance == agent.provenance
+    for wrong in ({"seed": object()}, {"seconds": math.nan}, 7):
+        agent.provenance = wrong
+        with pytest.raises(ValueError, match="provenance of agent .* must be a mapping of plain values"):
+            evaluate(agent, BANDIT, lifetimes=2, **SMALL)
+
+
 def test_a_single_lifetime_is_the_first_of_many():
     one, many = (evaluate(Guesser(), BANDIT, lifetimes=count, seed=2, **SMALL) for count in (1, 9))
     assert one.returns.shape == (1, 3) and one.reward.shape == (1,)

@@ -11,7 +11,9 @@ from daytwo.course import Course, Stage
 from daytwo.evaluation import PROTOCOLS, run_suite, write_report
 from daytwo.evaluation.collecting import collect, judge
 from daytwo.evaluation.sections import build_sections, build_suites, compare_agents
+from daytwo.evaluation.store import Store
 from tests.evaluation.examples import FLAT, UP, conditions, everybody, fill
+from tests.evaluation.synthetic import make_cell
 
 BANDIT = "daytwo/Bandit-v0"
 COMPARING = ("transfer", "retention", "switch", "length", "generalisation")
@@ -131,7 +133,7 @@ def test_suites_rank_those_who_lived_in_all_environments(tmp_path):
     assert [agent.label for agent in suite.agents] == ["oracle", "reference", "random"]
     assert [agent.style for agent in suite.agents] == [0, 1, 2]
     reference = suite.agents[1]
-    areas = [entry.scores.area.value for entry in reference.entries.values()]
+    areas = [entry.scores.area.value for (entry,) in reference.entries.values()]
     assert reference.score.area.value == pytest.approx(np.mean(areas))
     assert suite.differences["reference", "random"].area.value == pytest.approx(
         reference.score.area.value - suite.agents[2].score.area.value
@@ -149,3 +151,46 @@ def test_all_pairs_of_a_groups_agents_are_compared_on_the_same_lifetimes(tmp_pat
     assert len(found) == 2 and all(one.paired for one in found.values())
     (one, other) = group.reported
     assert found[one.tag, other.tag].area.value == pytest.approx(one.scores.area.value - other.scores.area.value)
+
+
+def trained(seed, mean, env_id=BANDIT, number=0, **provenance):
+    """An agent that says how it was trained, and its twin."""
+    told = {"seed": seed, "steps": 1000, "seconds": 10.0 + seed, "env_id": env_id, "split": "train", **provenance}
+    return conditions("rl", [mean] * 6, FLAT, None, number, env_id=env_id, provenance=told)
+
+
+def test_training_seeds_of_one_agent_are_one_row_of_the_suite(tmp_path):
+    with Store(tmp_path / "r.sqlite", write=True) as store:
+        keys = []
+        for seed, mean in enumerate((0.3, 0.5, 0.7)):
+            for env_id in (BANDIT, "daytwo/Maze-v0"):
+                for result in trained(seed, mean, env_id, number=seed):
+                    keys.append(store.add(make_cell(result, agent=f"runs/{seed}-{env_id}"), result))
+        store.link("core-v1", keys)
+    collection = collect([tmp_path / "r.sqlite"])
+    judge(collection)
+    labels = {entry.label for entry in collection.entries}
+    assert labels == {f"rl · training seed {seed}" for seed in range(3)}
+    (suite,) = build_suites(collection)
+    (agent,) = suite.agents
+    assert (agent.label, agent.score.training_seeds, len(agent.entries[BANDIT])) == ("rl", 3, 3)
+    areas = [entry.scores.area.value for entry in collection.entries]
+    assert agent.score.mean.value == pytest.approx(np.mean(areas))
+    assert agent.score.mean.high - agent.score.mean.low > 0.2  # the scatter of the seeds is in the interval
+    page = write_report(tmp_path / "r.sqlite", tmp_path / "report.html").paths[0].read_text()
+    assert "<td>1,000 steps, train split, 3 training seeds</td>" in page  # what is the same for all
+    assert "<td>1,000 steps, 12.0 s, on daytwo/Maze-v0, train split</td>" in page
+
+
+def test_agents_that_were_trained_differently_are_no_training_seeds_of_one(tmp_path):
+    with Store(tmp_path / "r.sqlite", write=True) as store:
+        keys = []
+        for seed, steps in ((0, 1000), (1, 2000)):
+            for result in trained(seed, 0.5, number=seed, steps=steps):
+                keys.append(store.add(make_cell(result, agent=f"runs/{steps}"), result))
+        store.link("core-v1", keys)
+    collection = collect([tmp_path / "r.sqlite"])
+    judge(collection)
+    assert {entry.label for entry in collection.entries} == {"rl · runs/1000", "rl · runs/2000"}
+    (suite,) = build_suites(collection)
+    assert sorted(agent.label for agent in suite.agents) == ["rl · runs/1000", "rl · runs/2000"]

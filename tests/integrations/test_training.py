@@ -90,6 +90,8 @@ def test_a_checkpoint_tells_how_it_came_about(tmp_path, monkeypatch):
     assert platform.node() not in json.dumps(config["machine"])
     result = evaluate(str(tmp_path), BANDIT, lifetimes=5, **loaded_settings(config["settings"]))
     assert result.returns.shape == (5, 3)
+    told = {"seed": 0, "steps": 576, "seconds": config["seconds"], "env_id": BANDIT, "split": "train"}
+    assert result.provenance == {**told, "privileged": False}
 
 
 def test_only_the_last_checkpoints_are_kept(tmp_path):
