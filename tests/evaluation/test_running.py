@@ -1,5 +1,6 @@
 """`evaluate`: what is lived, what is recorded, what is refused."""
 
+import math
 from types import SimpleNamespace
 
 import numpy as np
@@ -244,7 +245,7 @@ def test_a_trained_agent_says_how_it_came_about():
     assert evaluate(agent, BANDIT, lifetimes=2, **SMALL).provenance == agent.provenance
     for wrong in ({"seed": object()}, {"seconds": math.nan}, 7):
         agent.provenance = wrong
-        with pytest.raises(ValueError, match="provenance of agent .* must be a mapping of plain values"):
+        with pytest.raises(ValueError, match=r"provenance of agent .* must be a mapping of plain values"):
             evaluate(agent, BANDIT, lifetimes=2, **SMALL)
 
 
