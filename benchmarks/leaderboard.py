@@ -108,7 +108,7 @@ def _agent_row(entry: Any) -> dict[str, Any]:
         "provenance": dict(entry.result.provenance),
         **{name: _estimate(getattr(scores, name)) for name in names},
         "learning_bound": scores.learning_bound,
-        "deficit_flagged": scores.deficit_flagged,
+        "starts_below_random": entry.deficit,
         "redrawn_excess": _estimate(scores.redrawn.excess) if scores.redrawn else None,
         "redrawn_flag": entry.flag,
         "faults": [fault.name for fault in entry.faults],

@@ -50,6 +50,12 @@ class ReferenceReturns:
                     "Is the oracle wrong, or is there nothing to gain at this level?"
                 )
 
+    @property
+    def random_spread(self) -> tuple[float, ...]:
+        """Standard deviation of the random policy's normalised episode return; 0 where not measured."""
+        gaps = (high - low for low, high in zip(self.random_return, self.oracle_return, strict=True))
+        return tuple(error * TASKS**0.5 / gap for error, gap in zip(self.random_error, gaps, strict=True))
+
     @classmethod
     def given(cls, random_return: Any, oracle_return: Any) -> "ReferenceReturns":
         """From known values, one per level, taken as exact."""

@@ -19,9 +19,17 @@ import numpy as np
 
 from daytwo.checks import check_choice
 from daytwo.evaluation.metrics import area, first, first_episode_deficit, split_stages
-from daytwo.evaluation.scoring import BestMemoryless, check_shared, memoryless_area, paired, paired_weights
+from daytwo.evaluation.scoring import (
+    BestMemoryless,
+    check_shared,
+    memoryless_area,
+    paired,
+    paired_weights,
+    random_error,
+)
 from daytwo.evaluation.statistics import (
     RESAMPLES,
+    TAIL,
     Estimate,
     Exported,
     bootstrap_weights,
@@ -157,6 +165,7 @@ class _Suite:
     learning: _Sampled
     memoryless: np.ndarray  # float64[environments]
     firsts: list[Estimate]  # first episodes of all stages
+    errors: list[float]  # that they would have at random
     notes: list[str]
 
 
@@ -189,7 +198,10 @@ def _resample(
     agent, seeds = _check_suite(entries)
     values: dict[str, list[np.ndarray]] = {"area": [], "twin": [], "learning": []}
     samples: dict[str, list[np.ndarray]] = {"area": [], "twin": [], "learning": []}
-    rungs, firsts, unmeasured = [], [], []
+    rungs: list[float] = []
+    firsts: list[Estimate] = []
+    errors: list[float] = []
+    unmeasured: list[str] = []
     for env, pairs in entries.items():
         drawn = _drawn_seeds(seeds, resamples, seed, env, role)
         rung, unknown = memoryless_area(pairs[0][0], (best_memoryless or {}).get(env))
@@ -206,10 +218,9 @@ def _resample(
                 means[name].append(float(np.nanmean(areas)))
             result = pair[0]
             weights = _lifetime_weights(env, result, resamples, seed)
-            firsts += [
-                estimate(first(part.g), weights)
-                for part in split_stages(result.normalized, result.stages, result.levels)
-            ]
+            for part in split_stages(result.normalized, result.stages, result.levels):
+                firsts.append(estimate(first(part.g), weights))
+                errors.append(random_error(result, part.level))
         for name in columns:
             values[name].append(np.array(means[name]))
             samples[name].append(np.take_along_axis(np.array(columns[name]).T, drawn, axis=1))
@@ -230,6 +241,7 @@ def _resample(
         learning=sampled["learning"],
         memoryless=np.array(rungs),
         firsts=firsts,
+        errors=errors,
         notes=notes,
     )
 
@@ -271,7 +283,7 @@ class SuiteScore(Exported):
         median: median over environments of the mean over training seeds.
         optimality_gap: by how much the area falls short of the oracle's 1, on average.
         first_episode_deficit: min(0, g_1) of the worst stage of all environments.
-        deficit_flagged: the deficit is there beyond chance, corrected for all stages of all environments.
+        deficit_chance: that an agent no worse than random has such a deficit at some stage of some environment.
         by_environment: the agent on each environment.
         notes: what is not known.
     """
@@ -286,9 +298,14 @@ class SuiteScore(Exported):
     median: Estimate
     optimality_gap: Estimate
     first_episode_deficit: Estimate
-    deficit_flagged: bool
+    deficit_chance: float
     by_environment: tuple[EnvironmentScore, ...]
     notes: tuple[str, ...]
+
+    @property
+    def deficit_flagged(self) -> bool:
+        """The first-episode deficit is there beyond chance."""
+        return self.deficit_chance < TAIL
 
 
 def _mean_at(sampled: _Sampled, k: int) -> Estimate:
@@ -319,7 +336,7 @@ def suite_score(
     """
     check_environments({_name_of(entries): entries}, environments)
     suite = _resample(entries, resamples, seed, "agent", best_memoryless)
-    deficit, flagged = first_episode_deficit(suite.firsts)
+    deficit, deficit_chance = first_episode_deficit(suite.firsts, suite.errors)
     rows = []
     for k, env in enumerate(suite.environments):
         twin_area, rung = _mean_at(suite.twin_area, k), float(suite.memoryless[k])
@@ -344,7 +361,7 @@ def suite_score(
         median=_aggregate("median", suite.area),
         optimality_gap=_aggregate("optimality gap", suite.area),
         first_episode_deficit=deficit,
-        deficit_flagged=flagged,
+        deficit_chance=deficit_chance,
         by_environment=tuple(rows),
         notes=tuple(suite.notes),
     )

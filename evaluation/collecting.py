@@ -19,11 +19,11 @@ from daytwo.evaluation.metrics import adaptation_curve, area, split_stages
 from daytwo.evaluation.protocols import PROTOCOLS
 from daytwo.evaluation.running import Result
 from daytwo.evaluation.scoring import DiagnosticScores, Scores, score
-from daytwo.evaluation.statistics import CONFIDENCE, bootstrap_weights
+from daytwo.evaluation.statistics import TAIL, bootstrap_weights
 from daytwo.evaluation.store import Failure, Store, Stored, StoreError, canonical, plain
 
 # Diagnostics that show a fault where they are high at the end of a lifetime, and from what value on they are flagged.
-FAULTS = {"can_kicking_rate": 0.5}
+FAULTS = {"can_kicking_rate": 2 / 3}  # random play has one half
 
 
 @dataclass(eq=False)
@@ -45,6 +45,7 @@ class Entry:
         twin_curves: adaptation curve of each stage, ``float64[3, episodes]``, of the twin.
         redrawn_curves: likewise of the redrawn control.
         flag: of the redrawn control: "", "above" (its own interval) or "exceeds" (corrected for all controls).
+        deficit: it starts below random play beyond chance, corrected for all agents of the report.
         faults: diagnostics of the last stage that show a fault beyond chance, such as can-kicking.
     """
 
@@ -62,6 +63,7 @@ class Entry:
     twin_curves: list[np.ndarray] = field(default_factory=list, repr=False)
     redrawn_curves: list[np.ndarray] = field(default_factory=list, repr=False)
     flag: str = ""
+    deficit: bool = False
     faults: list[DiagnosticScores] = field(default_factory=list, repr=False)
 
     @property
@@ -496,15 +498,17 @@ def judge(collection: Collection) -> None:
         for entry in collection.entries
         if entry.scores is not None and entry.scores.redrawn is not None and entry.result.agent != "random"
     ]
-    tail = (1.0 - CONFIDENCE) / 2.0
     for entry, control in judged:
         if control.exceeds:
-            entry.flag = "exceeds" if control.chance < tail / len(judged) else "above"
+            entry.flag = "exceeds" if control.chance < TAIL / len(judged) else "above"
+    scored = [(entry, entry.scores) for entry in collection.entries if entry.scores is not None]
+    for entry, scores in scored:
+        entry.deficit = scores.deficit_chance < TAIL / len(scored)
     collection.controls = {
         "controls": len(judged),
         "above": sum(entry.flag != "" for entry, _ in judged),
         "exceeding": sum(entry.flag == "exceeds" for entry, _ in judged),
-        "expected": tail * len(judged),
+        "expected": TAIL * len(judged),
     }
 
 

@@ -671,7 +671,7 @@ class HarderScores:
     Attributes:
         settings: the family's keyword arguments.
         area: mean g, in units of those settings: 0 is random and 1 the oracle there, too.
-        change: area minus the area on the test split; other tasks, hence not paired.
+        change: area minus the area on the test split; paired, where both were lived in lifetimes of the same seeds.
     """
 
     settings: dict[str, object]
@@ -756,7 +756,7 @@ def score_generalisation(
             raise ValueError(f"{role} must not be of the training split, received split='train'.")
         alike = _levels(result.course) == _levels(test.course) and result.course.shuffle == test.course.shuffle
         _check_course(result, role, f"a course of the levels of {_told(test.course)}", alike)
-        areas, weights = area(result.normalized), own.of(result, same_tasks=False)
+        areas, weights = area(result.normalized), own.of(result)
         found[name] = HarderScores(
             settings=dict(result.settings),
             area=estimate(areas, weights),

@@ -17,7 +17,8 @@ from daytwo.evaluation.store import canonical, plain
 FORMAT = 2  # of the JSON document
 ALL_ENVIRONMENTS = "all"
 COLUMNS = (
-    *("protocol", "env_id", "course", "settings", "split", "agent", "role", "privileged", "lifetimes", "seed"),
+    *("protocol", "env_id", "course", "course_stages", "settings", "split"),
+    *("agent", "role", "privileged", "lifetimes", "seed"),
     *("version", "code", "file"),
     *("stage", "level", "other", "metric", "value", "low", "high"),
 )
@@ -96,6 +97,7 @@ def _entry_rows(group: Group, entry: Entry) -> Iterator[dict[str, Any]]:
         "protocol": group.protocol,
         "env_id": group.env_id,
         "course": group.course.name,
+        "course_stages": " ".join(f"{stage.level}x{stage.episodes}" for stage in group.course.stages),
         "settings": canonical(group.settings),
     }
 
@@ -249,6 +251,7 @@ def group_document(group: Group) -> dict[str, Any]:
                 "stored": entry.stored,
                 "seconds": entry.seconds,
                 "redrawn_flag": entry.flag,
+                "starts_below_random": entry.deficit,
                 "faults": [fault.name for fault in entry.faults],
                 "scores": entry.scores.to_dict(),  # type: ignore[union-attr]
                 "twin_curves": [_listed(curve) for curve in entry.twin_curves],

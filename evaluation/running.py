@@ -69,6 +69,8 @@ class Result:
         memoryless: normalised return of the best memoryless rung at each level, NaN where none was measured; ``()``
             where nothing is known.
         provenance: how a trained agent came about (`daytwo.Agent`); empty for others.
+        random_spread: standard deviation of the random policy's normalised return at each level, over tasks and
+            episodes; 0 where it is not known, ``()`` where nothing is.
     """
 
     returns: np.ndarray = field(repr=False)
@@ -96,6 +98,7 @@ class Result:
     role: str = ""
     memoryless: tuple[float, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    random_spread: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         shape = self.returns.shape
@@ -434,4 +437,5 @@ def evaluate(
         role=_role(name, made, spec),
         memoryless=memoryless,
         provenance=provenance,
+        random_spread=references.random_spread,
     )

@@ -27,6 +27,7 @@ from daytwo.evaluation.metrics import (
 )
 from daytwo.evaluation.statistics import (
     RESAMPLES,
+    TAIL,
     Estimate,
     Exported,
     bootstrap_weights,
@@ -177,7 +178,7 @@ class Scores(Exported):
         reward: total improvement reward of a lifetime.
         stages: the metrics within each stage (those that must not mix levels live here).
         first_episode_deficit: min(0, g_1) of the worst stage; below zero an agent plays worse than random first.
-        deficit_flagged: the deficit is there beyond chance.
+        deficit_chance: that an agent no worse than random has such a deficit at some stage; NaN if unknown.
         twin_area: area of the amnesiac twin; None without one.
         learning: area minus the larger of the twin's area and the best memoryless rung; None without a twin.
         memoryless: area of the best memoryless rung; the random policy's 0 counts where none is known.
@@ -196,7 +197,7 @@ class Scores(Exported):
     reward: Estimate
     stages: tuple[StageScores, ...]
     first_episode_deficit: Estimate
-    deficit_flagged: bool
+    deficit_chance: float
     twin_area: Estimate | None
     learning: Estimate | None
     memoryless: float
@@ -204,6 +205,11 @@ class Scores(Exported):
     notes: tuple[str, ...]
     diagnostics: tuple[DiagnosticScores, ...] = ()
     learning_bound: str | None = None
+
+    @property
+    def deficit_flagged(self) -> bool:
+        """The first-episode deficit is there beyond chance."""
+        return self.deficit_chance < TAIL
 
     @property
     def first(self) -> Estimate:
@@ -368,6 +374,12 @@ def memoryless_area(result: "Result", best_memoryless: BestMemoryless | None = N
     return float(np.nanmean(area(g))), unknown
 
 
+def random_error(result: "Result", level: int) -> float:
+    """The standard error that the mean of one episode of each lifetime would have, if the agent played at random."""
+    spread = result.random_spread[level] if result.random_spread else 0.0
+    return spread / math.sqrt(result.lifetimes)
+
+
 def unmeasured_note(levels: Sequence[int]) -> str:
     """What to say of levels where no memoryless rung was measured."""
     where = f"level {levels[0]}" if len(levels) == 1 else f"levels {', '.join(map(str, levels))}"
@@ -517,7 +529,9 @@ def score(
                 exceeds=excess.low > 0.0,
                 chance=upper_tail(excess.value, excess),
             )
-    deficit, flagged = first_episode_deficit([part.first for part in scored])
+    deficit, deficit_chance = first_episode_deficit(
+        [part.first for part in scored], [random_error(result, part.level) for part in scored]
+    )
     return Scores(
         agent=result.agent,
         env_id=result.env_id,
@@ -527,7 +541,7 @@ def score(
         reward=estimate(result.reward, weights),
         stages=tuple(scored),
         first_episode_deficit=deficit,
-        deficit_flagged=flagged,
+        deficit_chance=deficit_chance,
         twin_area=twin_area,
         learning=learnt,
         memoryless=memoryless,

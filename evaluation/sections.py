@@ -81,6 +81,9 @@ class SuiteAgent:
 
     def area_on(self, env_id: str) -> Estimate:
         """The area on an environment, over the training seeds."""
+        found = self.entries[env_id]
+        if len(found) == 1 and found[0].scores is not None:
+            return found[0].scores.area  # the very interval of the environment's own table
         return next(one.area for one in self.score.by_environment if one.environment == env_id)
 
     @property
@@ -146,7 +149,6 @@ def _suite(protocol: str, groups: Sequence[Group]) -> Suite:
             continue
         pairs = _pairs(label, entries)
         lived = [(env, entry) for env, some in entries.items() for entry in some]
-        scored = [(env, entry.scores) for env, entry in lived if entry.scores is not None]
         agents.append(
             SuiteAgent(
                 label=label,
@@ -155,7 +157,7 @@ def _suite(protocol: str, groups: Sequence[Group]) -> Suite:
                 entries=entries,
                 score=suite_score(pairs),
                 tags=by_tag(pairs),
-                deficits=list(dict.fromkeys(env for env, scores in scored if scores.deficit_flagged)),
+                deficits=list(dict.fromkeys(env for env, entry in lived if entry.deficit)),
                 faults=list(dict.fromkeys((env, fault.name) for env, entry in lived for fault in entry.faults)),
             )
         )

@@ -18,6 +18,7 @@ import numpy as np
 
 RESAMPLES = 2000
 CONFIDENCE = 0.95
+TAIL = (1.0 - CONFIDENCE) / 2.0  # of one side
 
 
 @dataclass(frozen=True)
@@ -184,12 +185,16 @@ def difference(
     return Estimate(_mean(values) - _mean(others), *interval(samples))
 
 
-def upper_tail(value: float, uncertain: Estimate) -> float:
-    """P(a normal deviate exceeds ``value`` standard errors), the standard error read off a 95% interval's width.
+def upper_tail(value: float, uncertain: Estimate, *, least_error: float = 0.0) -> float:
+    """P(a normal deviate exceeds ``value``), its standard error read off a 95% interval's width.
 
-    NaN without an interval.
+    Args:
+        value: how far above zero.
+        uncertain: the value with its interval; without one the answer is NaN.
+        least_error: a standard error known from elsewhere, which counts where it is the larger.
     """
     error = (uncertain.high - uncertain.low) / (2.0 * 1.959964)
+    error = max(error, least_error) if error == error else error
     if error <= 0.0:
         return 0.0 if value > 0.0 else 1.0
     return 0.5 * math.erfc(value / error / math.sqrt(2.0))

@@ -409,8 +409,8 @@ class Store:
                 fields = json.loads(result)
                 fields["course"] = restored(fields["course"])
                 fields["settings"] = restored(fields["settings"])
-                for name in ("level_names", "random_return", "oracle_return", "tags"):
-                    fields[name] = tuple(fields[name])
+                for name in ("level_names", "random_return", "oracle_return", "tags", "random_spread"):
+                    fields[name] = tuple(fields.get(name, ()))
                 fields["memoryless"] = tuple(math.nan if one is None else one for one in fields["memoryless"])
                 fields["diagnostics"] = _apart(fields["diagnostics"], _unpacked(told))
                 fields.update({name: _unpacked(blob) for name, blob in zip(ARRAYS, blobs, strict=True)})

@@ -148,7 +148,7 @@ def test_controls_and_faults_are_judged(tmp_path):
     flags = {entry.label: entry.flag for entry in collection.groups[0].reported}
     assert flags["leaky"] == "exceeds" and flags["learner"] in ("", "above") and flags["sandbagger"] == ""
     assert collection.controls["controls"] == 7 and collection.controls["exceeding"] == 1
-    deficits = {entry.label for entry in collection.entries if entry.scores.deficit_flagged}
+    deficits = {entry.label for entry in collection.entries if entry.deficit}
     assert deficits == {"sandbagger"}
     faults = {entry.label: [fault.name for fault in entry.faults] for entry in collection.groups[1].reported}
     assert faults == {"fixer": [], "kicker": ["can_kicking_rate"], "random": [], "oracle": []}

@@ -371,6 +371,18 @@ def test_harder_settings_are_told_beside_the_test_split():
     assert plain["harder"]["short lives"]["change"]["value"] == pytest.approx(-0.25)
 
 
+def test_harder_settings_are_paired_with_the_lifetimes_of_the_same_seeds():
+    areas = np.random.default_rng(0).standard_normal((40, 6))
+    test = lived_in(areas, PROGRESSIVE)
+    train = lived_in(areas, PROGRESSIVE, split="train")
+    harder = lived_in(areas - 0.1, PROGRESSIVE, settings={"course": "custom", "pulls": 10})
+    change = comparisons.score_generalisation(test, train, {"x": harder}).harder["x"].change
+    assert change.value == pytest.approx(-0.1) and change.high - change.low < 1e-12
+    other = dataclasses.replace(harder, seed=1)
+    change = comparisons.score_generalisation(test, train, {"x": other}).harder["x"].change
+    assert change.high - change.low > 0.1
+
+
 def test_a_course_among_the_harder_settings_exports_as_plain_values():
     course = Course(PROGRESSIVE)
     harder = lived([0.1] * 6, PROGRESSIVE, settings={"course": course})

@@ -142,28 +142,37 @@ def test_learning_is_what_exceeds_both_the_twin_and_the_memoryless_rung(memoryle
 
 def test_the_first_episode_deficit_is_that_of_the_worst_stage():
     fine, low, worse = Estimate(0.3, 0.2, 0.4), Estimate(-0.01, -0.1, 0.1), Estimate(-0.4, -0.5, -0.3)
-    assert metrics.first_episode_deficit([fine]) == (Estimate(0.0, 0.0, 0.0), False)
-    assert metrics.first_episode_deficit([fine, low]) == (Estimate(-0.01, -0.1, 0.0), False)
-    assert metrics.first_episode_deficit([fine, low, worse]) == (worse, True)
+    assert metrics.first_episode_deficit([fine]) == (Estimate(0.0, 0.0, 0.0), 1.0)
+    assert metrics.first_episode_deficit([fine, low]) == (Estimate(-0.01, -0.1, 0.0), 1.0)
+    deficit, chance = metrics.first_episode_deficit([fine, low, worse])
+    assert deficit == worse and chance < 1e-10
 
 
 def test_the_first_episode_deficit_is_corrected_for_the_number_of_stages():
-    doubtful = Estimate(-0.105, -0.205, -0.005)  # 2.06 standard errors: chance 2.0%, and 0.5% with four stages
-    assert metrics.first_episode_deficit([doubtful])[1]
-    assert not metrics.first_episode_deficit([doubtful] * 4)[1]
+    doubtful = Estimate(-0.105, -0.205, -0.005)  # 2.06 standard errors
+    assert metrics.first_episode_deficit([doubtful])[1] == pytest.approx(0.0198, abs=2e-4)
+    assert metrics.first_episode_deficit([doubtful] * 4)[1] == pytest.approx(0.0791, abs=4e-4)
+    assert metrics.first_episode_deficit([Estimate(-0.02, -0.5, 0.46)] * 4)[1] == 1.0
 
 
-def test_a_deficit_without_scatter_that_amounts_to_nothing_is_not_flagged():
+def test_a_deficit_without_scatter_that_amounts_to_nothing_is_none():
     nothing = Estimate(-0.001, -0.001, -0.001)  # as when no lifetime of a small sample had the rare success
-    assert metrics.first_episode_deficit([nothing]) == (nothing, False)
-    assert metrics.first_episode_deficit([Estimate(-0.02, -0.02, -0.02)])[1]
+    assert metrics.first_episode_deficit([nothing]) == (nothing, 1.0)
+    assert metrics.first_episode_deficit([Estimate(-0.02, -0.02, -0.02)])[1] == 0.0
 
 
-def test_without_an_interval_no_deficit_is_flagged():
-    deficit, flagged = metrics.first_episode_deficit([Estimate(-0.4, NAN, NAN)])
-    assert deficit.value == -0.4 and math.isnan(deficit.low) and math.isnan(deficit.high) and not flagged
-    deficit, flagged = metrics.first_episode_deficit([Estimate(NAN, NAN, NAN)])
-    assert math.isnan(deficit.value) and not flagged
+def test_a_deficit_is_held_against_the_scatter_of_random_play():
+    narrow = Estimate(-0.1, -0.11, -0.09)
+    assert metrics.first_episode_deficit([narrow])[1] < 1e-10
+    assert metrics.first_episode_deficit([narrow], [0.1])[1] == pytest.approx(0.1587, abs=1e-3)
+    assert metrics.first_episode_deficit([narrow], [0.001])[1] < 1e-10  # the larger error counts
+
+
+def test_without_an_interval_no_deficit_is_known():
+    deficit, chance = metrics.first_episode_deficit([Estimate(-0.4, NAN, NAN)])
+    assert deficit.value == -0.4 and math.isnan(deficit.low) and math.isnan(deficit.high) and math.isnan(chance)
+    deficit, chance = metrics.first_episode_deficit([Estimate(NAN, NAN, NAN)])
+    assert math.isnan(deficit.value) and math.isnan(chance)
 
 
 # --- stages ---------------------------------------------------------------------------------------------------------

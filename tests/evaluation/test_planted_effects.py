@@ -17,6 +17,7 @@ from daytwo.evaluation import aggregates, comparisons, metrics
 from daytwo.evaluation.scoring import score
 from daytwo.evaluation.statistics import bootstrap_weights
 from tests.evaluation.simulated import lived
+from tests.evaluation.synthetic import make_result
 
 LIFETIMES = 80
 SETS = 300
@@ -341,3 +342,17 @@ def test_the_adaptation_curve_covers_the_truth_at_every_episode():
     ]
     covered = np.mean([(one[1] <= truth) & (truth <= one[2]) for one in curves], axis=0)
     assert (COVERED[0] <= covered).all() and (covered <= COVERED[1]).all()
+
+
+def test_random_play_with_rare_success_is_seldom_taken_for_sandbagging():
+    """A sample that misses the rare success has a low mean and a narrow interval of its own."""
+    rate, paid, lifetimes = 0.02, 1.0, 128
+    spread = paid * (rate * (1 - rate)) ** 0.5
+    known, unknown = [], []
+    for seed in range(SETS):
+        hits = np.random.default_rng(seed).random((lifetimes, 2)) < rate
+        g = paid * (hits - rate)  # the mean over all tasks is 0
+        for found, spreads in ((known, (spread,)), (unknown, ())):
+            found.append(score(make_result(g, random_spread=spreads), resamples=RESAMPLES).deficit_flagged)
+    assert np.mean(unknown) > 0.05  # by its own interval alone
+    assert np.mean(known) < 0.03

@@ -126,7 +126,7 @@ def test_flags_are_red(written):
     assert re.search(r'kicker.*class="flag bad">can-kicking 0\.90</span>', text)
     faults = {one["agent"]: one["faults"] for one in document["groups"][1]["agents"]}
     assert faults["kicker"] == ["can_kicking_rate"] and faults["fixer"] == []
-    deficits = {one["agent"]: one["scores"]["deficit_flagged"] for one in document["groups"][0]["agents"]}
+    deficits = {one["agent"]: one["starts_below_random"] for one in document["groups"][0]["agents"]}
     assert [agent for agent, flagged in deficits.items() if flagged] == ["sandbagger"]
 
 
