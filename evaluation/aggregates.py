@@ -2,8 +2,8 @@
 
 An agent's suite is a mapping from environments to its results there with their amnesiac twins, one pair for each
 training seed (an agent that is not trained has one). The statistics are rliable's, which it imports when they are
-asked for. The bootstrap is our own, so that it stays paired: in every resample, lifetimes are drawn anew within each
-environment, the same ones for all agents that lived them, and training seeds are drawn anew for each agent.
+asked for. The bootstrap is our own, so that it stays paired: in every resample, lifetimes are drawn anew, the same ones
+for all agents and environments that share a seed, and training seeds are drawn anew for each agent.
 
 Source: Agarwal et al. 2021, "Deep Reinforcement Learning at the Edge of the Statistical Precipice": interquartile
 mean, optimality gap, performance profiles, probability of improvement, stratified bootstrap intervals.
@@ -142,9 +142,13 @@ def _hashed(*parts: Any) -> int:
     return zlib.crc32(repr(parts).encode())
 
 
-def _lifetime_weights(env: str, result: "Result", resamples: int, seed: int) -> np.ndarray:
-    """Equal for all results of an environment that lived the same lifetimes, independent for others."""
-    return bootstrap_weights(result.lifetimes, resamples=resamples, seed=_hashed(seed, env, result.seed, result.split))
+def _lifetime_weights(result: "Result", resamples: int, seed: int) -> np.ndarray:
+    """Equal for all results of one seed, whatever the agent and the environment.
+
+    Lifetime l begins with the same random streams everywhere, so that its luck in one environment has to do with its
+    luck in another: lifetimes are resampled jointly over environments.
+    """
+    return bootstrap_weights(result.lifetimes, resamples=resamples, seed=_hashed(seed, result.seed))
 
 
 def _drawn_seeds(seeds: int, resamples: int, *key: Any) -> np.ndarray:
@@ -212,20 +216,23 @@ def _resample(
         means: dict[str, list[float]] = {"area": [], "twin": []}
         for pair in pairs:
             for name, result in zip(columns, pair, strict=True):
-                weights = _lifetime_weights(env, result, resamples, seed)
+                weights = _lifetime_weights(result, resamples, seed)
                 areas = area(result.normalized)
                 columns[name].append(resampled_means(areas, weights))
                 means[name].append(float(np.nanmean(areas)))
             result = pair[0]
-            weights = _lifetime_weights(env, result, resamples, seed)
+            weights = _lifetime_weights(result, resamples, seed)
             for part in split_stages(result.normalized, result.stages, result.levels):
                 firsts.append(estimate(first(part.g), weights))
                 errors.append(random_error(result, part.level))
         for name in columns:
             values[name].append(np.array(means[name]))
             samples[name].append(np.take_along_axis(np.array(columns[name]).T, drawn, axis=1))
+        # Held against twin or rung as the values themselves are, in every resample: see `metrics.learning`.
+        bound = np.where(values["twin"][-1] >= rung, np.array(columns["twin"]).T, rung)
+        learnt = np.array(columns["area"]).T - bound
         values["learning"].append(values["area"][-1] - np.maximum(values["twin"][-1], rung))
-        samples["learning"].append(samples["area"][-1] - np.maximum(samples["twin"][-1], rung))
+        samples["learning"].append(np.take_along_axis(learnt, drawn, axis=1))
     sampled = {name: _Sampled(np.stack(values[name], -1), np.stack(samples[name], -1)) for name in values}
     notes = []
     if unmeasured:
@@ -628,7 +635,7 @@ def performance_profile(
         for env in environments:
             by_seed = _by_seed(env, found[env])
             values += share(by_seed, taus) / len(environments)
-            weights = bootstrap_weights(by_seed.shape[1], resamples=resamples, seed=_hashed(seed, env))
+            weights = bootstrap_weights(by_seed.shape[1], resamples=resamples, seed=_hashed(seed))
             picked = _seed_weights(len(by_seed), resamples, seed, env, agent)
             for row, often in zip(by_seed, picked.T, strict=True):
                 above = (row[:, None] > taus).astype(np.float64)
@@ -707,7 +714,7 @@ def probability_of_improvement(
                 f"Paired areas must be of the same lifetimes, received {lifetimes[0]} and {lifetimes[1]} on {env}; "
                 "hand in paired=False."
             )
-        weights = bootstrap_weights(lifetimes[0], resamples=resamples, seed=_hashed(seed, env))
+        weights = bootstrap_weights(lifetimes[0], resamples=resamples, seed=_hashed(seed))
         other_weights = weights
         if not paired:
             other_weights = bootstrap_weights(lifetimes[1], resamples=resamples, seed=_hashed(seed, env, "other"))

@@ -177,7 +177,8 @@ def learning(
     """What is due to learning within the lifetime.
 
     The mean area minus the larger of the amnesiac twin's mean area and the area of the best memoryless rung: neither
-    a good prior nor a twin that breaks when it is wiped counts as learning.
+    a good prior nor a twin that breaks when it is wiped counts as learning. The interval is of the difference to
+    whichever of the two is the larger, given the rung: choosing anew in every resample would shift it downwards.
 
     Args:
         areas: ``float64[lifetimes]``, `area` of the agent.
@@ -186,9 +187,13 @@ def learning(
         weights: ``float64[resamples, lifetimes]``.
         twin_weights: weights for the twin; None where the twin lived the same lifetimes, which pairs them.
     """
-    twin_samples = resampled_means(twin_areas, weights if twin_weights is None else twin_weights)
-    samples = resampled_means(areas, weights) - np.maximum(twin_samples, memoryless)
-    return Estimate(float(np.nanmean(areas) - max(np.nanmean(twin_areas), memoryless)), *interval(samples))
+    twin_area = float(np.nanmean(twin_areas))
+    samples = resampled_means(areas, weights)
+    if twin_area >= memoryless:
+        samples = samples - resampled_means(twin_areas, weights if twin_weights is None else twin_weights)
+    else:
+        samples = samples - memoryless
+    return Estimate(float(np.nanmean(areas) - max(twin_area, memoryless)), *interval(samples))
 
 
 def first_episode_deficit(
