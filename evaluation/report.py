@@ -17,7 +17,7 @@ from typing import Any
 
 from daytwo.evaluation.collecting import FAULTS, Collection, Entry, Group, collect, judge, protocol_name
 from daytwo.evaluation.protocols import PROTOCOLS
-from daytwo.evaluation.statistics import RESAMPLES, Estimate, fixed
+from daytwo.evaluation.statistics import RESAMPLES, Estimate, fixed, plain_numbers
 
 LEFT_TO_SECTIONS = ("transfer", "retention", "switch", "length", "generalisation")
 
@@ -80,7 +80,8 @@ def write_report(
         writer = csv.DictWriter(file, exports.COLUMNS)
         writer.writeheader()
         writer.writerows(exports.rows(collection, suites, sections))
-    text = json.dumps(exports.document(collection, suites, sections, created), indent=1, allow_nan=False)
+    plain = plain_numbers(exports.document(collection, suites, sections, created))  # JSON has no NaN
+    text = json.dumps(plain, indent=1, allow_nan=False)
     numbers.write_text(text + "\n", encoding="utf-8")
     typeset.write_text(exports.latex(suites), encoding="utf-8")
     return Written((page, table, numbers, typeset), tuple(map(_terminal_table, suites)))

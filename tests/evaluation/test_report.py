@@ -214,10 +214,13 @@ def test_the_latex_table_has_the_leaderboard(written):
     assert all(line.count("&") == 3 for line in body.splitlines() if "&" in line)
 
 
-def test_one_lifetime_and_one_agent_can_be_reported(tmp_path):
-    fill(tmp_path / "r.sqlite", [make_result([[0.1, 0.9]], memory=memory) for memory in ("kept", "wiped")])
+def test_single_lifetimes_can_be_reported(tmp_path):
+    tagged = {"tags": ("exploration",), "agent": "someone"}
+    results = [make_result([[0.1, 0.9]], memory=memory, **tagged) for memory in ("kept", "wiped")]
+    results += [make_result([[0.2, 0.3]], memory=memory, **{**tagged, "agent": "b"}) for memory in ("kept", "wiped")]
+    fill(tmp_path / "r.sqlite", results)
     page, _, document, _ = write_report(tmp_path / "r.sqlite", tmp_path / "report.html").paths
-    (agent,) = json.loads(document.read_text())["groups"][0]["agents"]
+    agent = json.loads(document.read_text())["groups"][0]["agents"][0]
     assert agent["scores"]["area"] == {"value": 0.5, "low": None, "high": None}
     assert "One lifetime: no interval" in page.read_text()
 
