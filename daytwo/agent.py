@@ -103,7 +103,7 @@ _agents: dict[str, list[str]] = {}
 _ROLES = {"reference": "reference learner", "reactive": "reactive agent"}
 
 # Kinds of checkpoint and the classes that load them. A checkpoint names its kind, never code.
-_checkpoint_kinds: dict[str, str] = {"stable-baselines3": "daytwo.integrations.stable_baselines3:SB3Agent"}
+_checkpoint_kinds: dict[str, str] = {"policy-network": "daytwo.baselines.trained:TrainedAgent"}
 
 
 def register_agent(name: str, entry_point: str) -> None:

@@ -1,29 +1,24 @@
 """Stable-Baselines3: lifetimes as its vector environment, and its models as agents.
 
-`LifetimeVecEnv` trains any Stable-Baselines3 algorithm on any family. Going the other way, `SB3Agent` loads a
-checkpoint that ``daytwo train`` saved, `ModelAgent` wraps a model in memory, and `PolicyAgent` wraps a plain
-function, so that ``daytwo.evaluate`` runs them like every other agent.
+`LifetimeVecEnv` trains any Stable-Baselines3 algorithm on any family. Going the other way, `ModelAgent` wraps a model
+in memory, and `PolicyAgent` a plain function, so that ``daytwo.evaluate`` runs them like every other agent.
+(Checkpoints that ``daytwo train`` saved are agents themselves: `daytwo.baselines.trained`.)
 """
 
 import inspect
-import json
 import math
-import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import gymnasium
 import numpy as np
 from gymnasium.vector import AutoresetMode
-from numba.extending import register_jitable
 from stable_baselines3.common.vec_env import VecEnv
 
-from daytwo.agent import LifetimeSpec, find_checkpoint
-from daytwo.kernels import kernel
+from daytwo.agent import LifetimeSpec
 from daytwo.lifetime import LifetimeVectorEnv
-from daytwo.streams import agent_streams, lifetime_seeds, normal, uniform
-
-CHECKPOINT_KIND = "stable-baselines3"
+from daytwo.networks import Sampler
+from daytwo.streams import lifetime_seeds
 
 # Training takes its lifetimes from another part of the seed's sequence than evaluation, so that the two share none,
 # not even where a family has too few tasks for a training split and a test split.
@@ -216,344 +211,7 @@ class LifetimeVecEnv(VecEnv):
         return [False for _ in self._get_indices(indices)]
 
 
-# --- agents ----------------------------------------------------------------------------------------------------------
-
-
-@register_jitable
-def _add_product(out, count, inputs, width, weights, at):
-    """Add ``inputs[:width] @ matrix`` to ``out[:count]``; the matrix begins at ``weights[at]``, row by row.
-
-    Every output sums its terms in the order of the inputs, whatever the batch: no reordered reductions, no BLAS.
-    """
-    for k in range(width):
-        value = inputs[k]
-        if value != 0.0:
-            row = weights[at : at + count]
-            for j in range(count):
-                out[j] += value * row[j]
-        at += count
-    return at
-
-
-@register_jitable
-def _sigmoid(x):
-    # By way of tanh, which cannot overflow.
-    return 0.5 + 0.5 * math.tanh(0.5 * x)
-
-
-@kernel
-def _forward(observations, fresh, sizes, recurrent, relu, weights, hidden, cell, work, out):
-    """One step of a network in every lifetime.
-
-    Args:
-        observations: ``float32[N, D]``.
-        fresh: ``bool[N]``; the hidden state of these lifetimes is cleared first.
-        sizes: ``int64[layers + 1]``: inputs, then the width of every layer.
-        recurrent: how many of the layers, from the first on, are LSTM layers.
-        relu: hidden dense layers use ReLU instead of tanh.
-        weights: ``float64[...]``, layer after layer: bias, then the matrix input by input (LSTM: both matrices).
-        hidden: ``float64[N, recurrent, H]``, changed in place.
-        cell: the same for the cells.
-        work: ``float64[3, 4 * widest]``, scratch.
-        out: ``float64[N, outputs]``.
-    """
-    layers = len(sizes) - 1
-    for i in range(len(out)):
-        if fresh[i]:
-            for layer in range(recurrent):
-                for j in range(hidden.shape[2]):
-                    hidden[i, layer, j] = 0.0
-                    cell[i, layer, j] = 0.0
-        values, sums = work[0], work[1]
-        for k in range(sizes[0]):
-            values[k] = observations[i, k]
-        at = 0
-        for layer in range(layers):
-            width, count = sizes[layer], sizes[layer + 1]
-            if layer < recurrent:
-                for j in range(4 * count):
-                    sums[j] = weights[at + j]
-                at = _add_product(sums, 4 * count, values, width, weights, at + 4 * count)
-                for j in range(count):
-                    work[2, j] = hidden[i, layer, j]
-                at = _add_product(sums, 4 * count, work[2], count, weights, at)
-                for j in range(count):
-                    kept = _sigmoid(sums[count + j]) * cell[i, layer, j]
-                    new = kept + _sigmoid(sums[j]) * math.tanh(sums[2 * count + j])
-                    cell[i, layer, j] = new
-                    values[j] = _sigmoid(sums[3 * count + j]) * math.tanh(new)
-                    hidden[i, layer, j] = values[j]
-            else:
-                for j in range(count):
-                    sums[j] = weights[at + j]
-                at = _add_product(sums, count, values, width, weights, at + count)
-                for j in range(count):
-                    if layer == layers - 1:
-                        out[i, j] = sums[j]
-                    elif relu:
-                        values[j] = max(sums[j], 0.0)
-                    else:
-                        values[j] = math.tanh(sums[j])
-
-
-@kernel
-def _choose(scores, streams, greedy, actions):
-    """Draw from softmax(``scores[N, A]``), or take the first of the highest, into ``actions[N]``."""
-    count = scores.shape[1]
-    for i in range(len(actions)):
-        best = 0
-        for k in range(1, count):
-            if scores[i, k] > scores[i, best]:
-                best = k
-        if not greedy:
-            highest = scores[i, best]
-            total = 0.0
-            for k in range(count):
-                total += math.exp(scores[i, k] - highest)
-            left = uniform(streams, i) * total
-            for k in range(count):
-                left -= math.exp(scores[i, k] - highest)
-                if left < 0.0:
-                    best = k
-                    break
-        actions[i] = best
-
-
-@kernel
-def _draw(means, deviations, streams, greedy, actions):
-    """Draw from independent normals clipped to [-1, 1], or take their means, into ``actions[N, d]``."""
-    for i in range(actions.shape[0]):
-        for k in range(actions.shape[1]):
-            value = means[i, k]
-            if not greedy:
-                value += deviations[i, k] * normal(streams, i)
-            actions[i, k] = min(max(value, -1.0), 1.0)
-
-
-class _Sampler:
-    """Actions from a distribution per lifetime, drawn from the lifetimes' own streams or greedy."""
-
-    def __init__(self, seeds: np.ndarray, greedy: bool) -> None:
-        self._streams = agent_streams(seeds)
-        self._greedy = greedy
-
-    def discrete(self, scores: np.ndarray) -> np.ndarray:
-        """From unnormalised log-probabilities ``float64[N, A]``."""
-        actions = np.zeros(len(scores), dtype=np.int64)
-        _choose(scores, self._streams, self._greedy, actions)
-        return actions
-
-    def continuous(self, means: np.ndarray, deviations: np.ndarray) -> np.ndarray:
-        """From means and standard deviations ``float64[N, d]``."""
-        actions = np.zeros(means.shape)
-        _draw(means, deviations, self._streams, self._greedy, actions)
-        return actions
-
-
-class _Network:
-    """The acting part of a Stable-Baselines3 actor-critic policy (dense, or LSTM and dense layers) as plain numbers."""
-
-    def __init__(self, tensors: Mapping[str, np.ndarray], activation: str) -> None:
-        """Take the network apart.
-
-        Args:
-            tensors: the policy's ``state_dict`` as arrays.
-            activation: of the hidden dense layers, ``tanh`` or ``relu``.
-
-        Raises:
-            ValueError: the tensors are not those of such a policy.
-        """
-        if activation not in ("tanh", "relu"):
-            raise ValueError(f"activation must be 'tanh' or 'relu', received {activation!r}.")
-        self.relu = activation == "relu"
-        parts: list[np.ndarray] = []
-        sizes: list[int] = []
-
-        def take(name: str) -> np.ndarray:
-            if name not in tensors:
-                raise ValueError(f"The policy's weights lack {name!r}; they hold {', '.join(sorted(tensors))}.")
-            array = np.asarray(tensors[name], dtype=np.float64)
-            if not np.isfinite(array).all():
-                raise ValueError(f"The policy's weights {name!r} are not all finite.")
-            return array
-
-        def add(matrix: np.ndarray, width: int, rows: int) -> None:
-            if matrix.shape != (rows, width):
-                raise ValueError(f"Expected a weight matrix of shape {(rows, width)}, received {matrix.shape}.")
-            parts.append(matrix.T.ravel())
-
-        self.recurrent = 0
-        while f"lstm_actor.weight_ih_l{self.recurrent}" in tensors:
-            layer = self.recurrent
-            inputs, states = take(f"lstm_actor.weight_ih_l{layer}"), take(f"lstm_actor.weight_hh_l{layer}")
-            count = states.shape[1]
-            if not sizes:
-                sizes.append(inputs.shape[1])
-            parts.append(take(f"lstm_actor.bias_ih_l{layer}") + take(f"lstm_actor.bias_hh_l{layer}"))
-            add(inputs, sizes[-1], 4 * count)
-            add(states, count, 4 * count)
-            sizes.append(count)
-            self.recurrent += 1
-        dense = sorted(
-            int(name.split(".")[2])
-            for name in tensors
-            if name.startswith("mlp_extractor.policy_net.") and name.endswith(".weight")
-        )
-        for name in [*(f"mlp_extractor.policy_net.{k}" for k in dense), "action_net"]:
-            matrix = take(f"{name}.weight")
-            if not sizes:
-                sizes.append(matrix.shape[1])
-            parts.append(take(f"{name}.bias"))
-            add(matrix, sizes[-1], matrix.shape[0])
-            sizes.append(matrix.shape[0])
-        self.log_std = take("log_std") if "log_std" in tensors else None
-        self.sizes = np.array(sizes, dtype=np.int64)
-        self.weights = np.concatenate(parts)
-        self._work = np.zeros((3, 4 * max(sizes)))
-
-    def begin(self, lanes: int) -> None:
-        """Clear the hidden state of ``lanes`` lifetimes."""
-        shape = (lanes, self.recurrent, int(self.sizes[1]) if self.recurrent else 0)
-        self._hidden, self._cell = np.zeros(shape), np.zeros(shape)
-
-    def forward(self, observations: np.ndarray, fresh: np.ndarray) -> np.ndarray:
-        """Outputs ``float64[N, A]`` for ``float32[N, D]``, one step on."""
-        out = np.zeros((len(observations), int(self.sizes[-1])))
-        _forward(
-            np.ascontiguousarray(observations, dtype=np.float32),
-            np.ascontiguousarray(fresh, dtype=np.bool_),
-            self.sizes,
-            self.recurrent,
-            self.relu,
-            self.weights,
-            self._hidden,
-            self._cell,
-            self._work,
-            out,
-        )
-        return out
-
-
-def describe_interface(spec: LifetimeSpec) -> dict[str, Any]:
-    """What must be the same wherever a policy acts: the observation's parts and bounds, and the actions.
-
-    Returns:
-        A dict fit for JSON.
-    """
-    parts = {
-        name: {
-            "columns": [part.start, part.stop],
-            "low": spec.layout.low[part].tolist(),
-            "high": spec.layout.high[part].tolist(),
-        }
-        for name, part in spec.layout.items()
-    }
-    return {
-        "family": spec.family,
-        "observation": parts,
-        "size": spec.layout.size,
-        "actions": {"kind": "continuous" if spec.continuous else "discrete", "number": spec.actions},
-    }
-
-
-def check_interface(trained: Mapping[str, Any], spec: LifetimeSpec) -> None:
-    """Refuse an environment that a policy was not trained for.
-
-    The lengths of stages may differ, and with them the bounds of the extras that count episodes.
-
-    Args:
-        trained: `describe_interface` of the training environment.
-        spec: of the environment to act in.
-
-    Raises:
-        ValueError: they differ, and in what.
-    """
-    here = describe_interface(spec)
-    differences = [
-        f"the {key} was {trained.get(key)!r} in training and is {here[key]!r} here"
-        for key in ("family", "actions")
-        if trained.get(key) != here[key]
-    ]
-    before, now = trained.get("observation", {}), here["observation"]
-    for name in [*before, *(name for name in now if name not in before)]:
-        if name not in now:
-            differences.append(f"the observation had a part {name!r} in training and has none here")
-        elif name not in before:
-            differences.append(f"the observation has a part {name!r} that it did not have in training")
-        else:
-            for key in ("columns",) if name in ("episode", "stage_length") else ("columns", "low", "high"):
-                if before[name].get(key) != now[name][key]:
-                    differences.append(
-                        f"{key} of {name!r} were {before[name].get(key)} in training and are {now[name][key]} here"
-                    )
-    if differences:
-        raise ValueError(f"This agent was not trained for {spec.env_id} as it is here: {'; '.join(differences)}.")
-
-
-class SB3Agent:
-    """An agent from a checkpoint that ``daytwo train`` saved, recurrent or not.
-
-    Nothing in a checkpoint is ever executed: it is JSON and safetensors. Weights are applied one lifetime after another
-    in a compiled loop of its own, in a fixed order of summation, and actions are drawn from the lifetimes' own streams;
-    so results are bit-identical for any batch size. (Matrix products by torch differ in the last bits from one batch
-    size to another.) A recurrent policy keeps its hidden state over inner episodes and clears it where ``fresh``.
-
-    Attributes:
-        name: the algorithm.
-        config: the checkpoint's ``config.json``.
-        provenance: how it was trained (`daytwo.Agent`).
-    """
-
-    def __init__(self, folder: str | os.PathLike[str], *, greedy: bool = False) -> None:
-        """Load a checkpoint.
-
-        Args:
-            folder: a checkpoint, or the folder of a run (its last checkpoint is taken).
-            greedy: always take the most probable action (the mean, if continuous) instead of drawing one.
-
-        Raises:
-            ValueError: the folder holds no checkpoint of this kind, or a broken one.
-        """
-        from safetensors.numpy import load_file
-
-        path = find_checkpoint(folder)
-        if path is None:
-            raise ValueError(f"{os.fspath(folder)!r} holds no checkpoint: expected a config.json in it.")
-        self.config: dict[str, Any] = json.loads((path / "config.json").read_text())
-        if self.config.get("agent") != CHECKPOINT_KIND:
-            raise ValueError(
-                f"{str(path)!r} is a checkpoint of kind {self.config.get('agent')!r}, expected {CHECKPOINT_KIND!r}."
-            )
-        self.name = str(self.config["algorithm"])
-        names = {"seed": "seed", "steps": "steps_done", "seconds": "seconds", "env_id": "env_id"}
-        names |= {"split": "split", "privileged": "privileged"}
-        self.provenance = {name: self.config[saved] for name, saved in names.items() if saved in self.config}
-        self.greedy = bool(greedy)
-        self._network = _Network(load_file(path / "policy.safetensors"), self.config["policy"]["activation"])
-        inputs, outputs = int(self.config["interface"]["size"]), int(self.config["interface"]["actions"]["number"])
-        if (self._network.sizes[0], self._network.sizes[-1]) != (inputs, outputs):
-            raise ValueError(
-                f"The policy in {str(path)!r} maps {self._network.sizes[0]} numbers to {self._network.sizes[-1]}; its "
-                f"config.json says {inputs} to {outputs}."
-            )
-
-    def begin(self, spec: LifetimeSpec, seeds: np.ndarray) -> None:
-        check_interface(self.config["interface"], spec)
-        self._continuous = spec.continuous
-        self._sampler = _Sampler(seeds, self.greedy)
-        self._network.begin(len(seeds))
-
-    def act(self, observations: np.ndarray, fresh: np.ndarray) -> np.ndarray:
-        outputs = self._network.forward(observations, fresh)
-        if not self._continuous:
-            return self._sampler.discrete(outputs)
-        assert self._network.log_std is not None
-        return self._sampler.continuous(outputs, np.tile(np.exp(self._network.log_std), (len(outputs), 1)))
-
-
-def load_agent(folder: str | os.PathLike[str], *, greedy: bool = False) -> SB3Agent:
-    """Load a checkpoint, or the last one of a run, as an agent (see `SB3Agent`)."""
-    return SB3Agent(folder, greedy=greedy)
+# --- agents -----------------------------------------------------------------------------------------------------------
 
 
 class ModelAgent:
@@ -562,7 +220,7 @@ class ModelAgent:
     Actor-critic policies (PPO, A2C, RecurrentPPO, MaskablePPO, TRPO) draw their actions from the lifetimes' own
     streams. Every other model (DQN, SAC, ...) is asked through its ``predict``, greedily. The network runs in chunks
     of a fixed number of lifetimes, the last one padded, so that the arithmetic hardly depends on the batch; it is
-    torch's, and not held to the last bit as that of `SB3Agent` is.
+    torch's, and not held to the last bit as that of a saved checkpoint (`daytwo.baselines.trained`) is.
     """
 
     CHUNK = 64
@@ -602,7 +260,7 @@ class ModelAgent:
                 f"The model's actions {self.model.action_space} are not those of {spec.env_id}, {spec.action_space}."
             )
         self._spec = spec
-        self._sampler = _Sampler(seeds, self.greedy)
+        self._sampler = Sampler(seeds, self.greedy)
         self._states: list[Any] = [None] * math.ceil(len(seeds) / self.CHUNK)
         self.model.policy.set_training_mode(False)
 

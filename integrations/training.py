@@ -38,13 +38,8 @@ from stable_baselines3.common.vec_env import VecMonitor
 import daytwo
 from daytwo.agent import LifetimeSpec, find_checkpoint
 from daytwo.course import Course, Stage
-from daytwo.integrations.stable_baselines3 import (
-    CHECKPOINT_KIND,
-    LifetimeVecEnv,
-    check_interface,
-    describe_interface,
-    training_seeds,
-)
+from daytwo.integrations.stable_baselines3 import LifetimeVecEnv, training_seeds
+from daytwo.networks import CHECKPOINT_KIND, check_interface, describe_interface
 
 ALGORITHMS = ("recurrent-ppo", "ppo")
 CHECKPOINTS_KEPT = 3

@@ -100,7 +100,7 @@ def test_a_checkpoint_trained_further_is_another_cell(tmp_path):
     run = tmp_path / "run"
     folder = run / "checkpoints" / "0001"
     folder.mkdir(parents=True)
-    (folder / "config.json").write_text('{"agent": "stable-baselines3"}')
+    (folder / "config.json").write_text('{"agent": "policy-network"}')
     (folder / "weights").write_bytes(b"1")
     cell = Cell(str(run), BANDIT)
     before = cell.key

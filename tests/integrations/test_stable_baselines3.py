@@ -27,17 +27,15 @@ from stable_baselines3.common.env_checker import check_env  # noqa: E402
 from stable_baselines3.common.policies import ActorCriticPolicy  # noqa: E402
 from stable_baselines3.common.vec_env import VecMonitor  # noqa: E402
 
+from daytwo.baselines.trained import TrainedAgent, load_agent  # noqa: E402
 from daytwo.integrations.stable_baselines3 import (  # noqa: E402
     LifetimeVecEnv,
     ModelAgent,
     PolicyAgent,
-    SB3Agent,
-    _Network,
-    describe_interface,
-    load_agent,
     training_seeds,
 )
 from daytwo.integrations.training import LifetimeLstmPolicy  # noqa: E402
+from daytwo.networks import Network, describe_interface  # noqa: E402
 
 BANDIT = "daytwo/Bandit-v0"
 SMALL = {"course": "single", "level": 0, "episodes": 3}  # 2 of 10 arms, 20 pulls
@@ -76,7 +74,7 @@ def save_checkpoint(folder, policy, spec, activation="tanh", **changes):
         {name: tensor.contiguous() for name, tensor in policy.state_dict().items()}, folder / "policy.safetensors"
     )
     config = {
-        "agent": "stable-baselines3",
+        "agent": "policy-network",
         "algorithm": "recurrent-ppo",
         "interface": describe_interface(spec),
         "policy": {"activation": activation},
@@ -266,7 +264,7 @@ def test_the_networks_outputs_are_torchs(architecture):
     recurrent, activation, options = ARCHITECTURES[architecture]
     spec = spec_of(**SMALL)
     policy = actor_critic(spec, recurrent, **options)
-    network = _Network({name: tensor.numpy() for name, tensor in policy.state_dict().items()}, activation)
+    network = Network({name: tensor.numpy() for name, tensor in policy.state_dict().items()}, activation)
     rng = np.random.default_rng(1)
     lanes, state = 5, None
     network.begin(lanes)
@@ -302,7 +300,7 @@ def test_results_are_bit_identical_for_any_batch_size(tmp_path, architecture):
 def test_the_outputs_of_one_lifetime_do_not_depend_on_its_neighbours(tmp_path):
     spec = spec_of(**SMALL)
     policy = actor_critic(spec, True, **ARCHITECTURES["two-lstm-layers-and-dense"][2])
-    network = _Network({name: tensor.numpy() for name, tensor in policy.state_dict().items()}, "tanh")
+    network = Network({name: tensor.numpy() for name, tensor in policy.state_dict().items()}, "tanh")
     rng = np.random.default_rng(2)
     rows = rng.normal(size=(10, 130, spec.layout.size)).astype(np.float32)
 
@@ -342,7 +340,7 @@ def test_actions_are_drawn_with_the_policys_probabilities_or_greedily(tmp_path):
     assert (agent.act(rows, fresh) != actions).any()
     agent.begin(spec, seeds)
     np.testing.assert_array_equal(agent.act(rows, fresh), actions)
-    greedy = SB3Agent(tmp_path, greedy=True)
+    greedy = TrainedAgent(tmp_path, greedy=True)
     greedy.begin(spec, seeds)
     assert (greedy.act(rows, fresh) == expected.argmax()).all()
 
@@ -403,12 +401,12 @@ def test_a_checkpoint_names_its_kind_and_runs_no_code(tmp_path):
     for name in ("optimizer.pt", "policy.pkl", "policy.zip"):
         (folder / name).write_bytes(pickle.dumps(Bomb()))
     made = make_agent(str(folder), spec)
-    assert isinstance(made, SB3Agent) and made.name == "recurrent-ppo" and not marker.exists()
+    assert isinstance(made, TrainedAgent) and made.name == "recurrent-ppo" and not marker.exists()
     other = save_checkpoint(tmp_path / "other", policy, spec, agent="os:system")
-    with pytest.raises(ValueError, match="kind 'os:system', expected one of 'stable-baselines3'"):
+    with pytest.raises(ValueError, match="kind 'os:system', expected one of 'policy-network'"):
         make_agent(str(other), spec)
     with pytest.raises(ValueError, match="kind 'os:system'"):
-        SB3Agent(other)
+        TrainedAgent(other)
     bad = save_checkpoint(tmp_path / "bad", policy, spec)
     (bad / "policy.safetensors").write_bytes(pickle.dumps(Bomb()))
     with pytest.raises(Exception, match=r"(?i)header|safetensor"):
@@ -422,7 +420,7 @@ def test_a_checkpoint_names_its_kind_and_runs_no_code(tmp_path):
     with pytest.raises(ValueError, match="holds no checkpoint"):
         load_agent(tmp_path / "nothing")
     with pytest.raises(ValueError, match="loaded by"):
-        register_checkpoint_kind("stable-baselines3", "os:system")
+        register_checkpoint_kind("policy-network", "os:system")
 
 
 def test_weights_that_do_not_fit_the_config_are_refused(tmp_path):
@@ -458,7 +456,7 @@ def test_a_model_in_memory_acts_as_its_checkpoint_does(tmp_path):
                 parameter.mul_(3.0)
         folder = save_checkpoint(tmp_path / type(one).__name__, one.policy, spec)
         for greedy in (False, True):
-            saved = evaluate(SB3Agent(folder, greedy=greedy), BANDIT, lifetimes=70, **SMALL)
+            saved = evaluate(TrainedAgent(folder, greedy=greedy), BANDIT, lifetimes=70, **SMALL)
             living = evaluate(ModelAgent(one, greedy=greedy), BANDIT, lifetimes=70, **SMALL)
             np.testing.assert_array_equal(saved.returns, living.returns)
     assert living.agent == "PPO"
@@ -522,15 +520,15 @@ def test_the_fast_lstm_policy_computes_what_sb3_contribs_does():
 def test_continuous_actions_are_drawn_around_the_mean_and_stay_in_bounds():
     network_actions = {}
     means, deviations = np.array([[0.3, -0.9]] * 20_000), np.array([[0.1, 0.5]] * 20_000)
-    from daytwo.integrations.stable_baselines3 import _Sampler
+    from daytwo.networks import Sampler
 
     for greedy in (False, True):
-        sampler = _Sampler(lifetime_seeds(0, 0, len(means)), greedy)
+        sampler = Sampler(lifetime_seeds(0, 0, len(means)), greedy)
         network_actions[greedy] = sampler.continuous(means, deviations)
     np.testing.assert_array_equal(network_actions[True], means)
     drawn = network_actions[False]
     assert drawn.min() >= -1.0 and drawn.max() <= 1.0
     assert abs(drawn[:, 0].mean() - 0.3) < 4 * 0.1 / np.sqrt(20_000) and abs(drawn[:, 0].std() - 0.1) < 0.002
     with kernels.interpreted():
-        few = _Sampler(lifetime_seeds(0, 0, 50), False).continuous(means[:50], deviations[:50])
+        few = Sampler(lifetime_seeds(0, 0, 50), False).continuous(means[:50], deviations[:50])
     np.testing.assert_array_equal(few, drawn[:50])

@@ -1,0 +1,341 @@
+"""Small policy networks in compiled code, without torch: what trained agents act with.
+
+`Network` runs dense, LSTM and GRU layers one lifetime after another in a fixed order of summation, and `Sampler` draws
+actions from the lifetimes' own streams; so results are bit-identical for any batch size. `describe_interface` and
+`check_interface` say for which environments a network was made.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numba.extending import register_jitable
+
+from daytwo.agent import LifetimeSpec
+from daytwo.kernels import kernel
+from daytwo.streams import agent_streams, normal, uniform
+
+CHECKPOINT_KIND = "policy-network"
+LSTM, GRU = 1, 2
+
+
+@register_jitable
+def _add_product(out, count, inputs, width, weights, at):
+    """Add ``inputs[:width] @ matrix`` to ``out[:count]``; the matrix begins at ``weights[at]``, row by row.
+
+    Every output sums its terms in the order of the inputs, whatever the batch: no reordered reductions, no BLAS.
+    """
+    for k in range(width):
+        value = inputs[k]
+        if value != 0.0:
+            row = weights[at : at + count]
+            for j in range(count):
+                out[j] += value * row[j]
+        at += count
+    return at
+
+
+@register_jitable
+def _sigmoid(x):
+    # By way of tanh, which cannot overflow.
+    return 0.5 + 0.5 * math.tanh(0.5 * x)
+
+
+@kernel
+def _forward(observations, fresh, sizes, kind, first, recurrent, relu, weights, hidden, cell, work, out):
+    """One step of a network in every lifetime.
+
+    Args:
+        observations: ``float32[N, D]``.
+        fresh: ``bool[N]``; the hidden state of these lifetimes is cleared first.
+        sizes: ``int64[layers + 1]``: inputs, then the width of every layer.
+        kind: of the recurrent layers, `LSTM` or `GRU`.
+        first: the first recurrent layer; the layers before it are dense.
+        recurrent: how many layers, from the first one on, are recurrent.
+        relu: hidden dense layers use ReLU instead of tanh.
+        weights: ``float64[...]``, layer after layer: bias, then the matrix input by input (recurrent layers: both
+            matrices, and between them a GRU's bias of the candidate's recurrent part).
+        hidden: ``float64[N, recurrent, H]``, changed in place.
+        cell: the same for the cells.
+        work: ``float64[4, 4 * widest]``, scratch.
+        out: ``float64[N, outputs]``.
+    """
+    layers = len(sizes) - 1
+    for i in range(len(out)):
+        if fresh[i]:
+            for layer in range(recurrent):
+                for j in range(hidden.shape[2]):
+                    hidden[i, layer, j] = 0.0
+                    if kind == LSTM:
+                        cell[i, layer, j] = 0.0
+        values, sums = work[0], work[1]
+        for k in range(sizes[0]):
+            values[k] = observations[i, k]
+        at = 0
+        for layer in range(layers):
+            width, count = sizes[layer], sizes[layer + 1]
+            if first <= layer < first + recurrent:
+                k = layer - first
+                for j in range(count):
+                    work[2, j] = hidden[i, k, j]
+                if kind == LSTM:
+                    for j in range(4 * count):
+                        sums[j] = weights[at + j]
+                    at = _add_product(sums, 4 * count, values, width, weights, at + 4 * count)
+                    at = _add_product(sums, 4 * count, work[2], count, weights, at)
+                    for j in range(count):
+                        kept = _sigmoid(sums[count + j]) * cell[i, k, j]
+                        new = kept + _sigmoid(sums[j]) * math.tanh(sums[2 * count + j])
+                        cell[i, k, j] = new
+                        values[j] = _sigmoid(sums[3 * count + j]) * math.tanh(new)
+                        hidden[i, k, j] = values[j]
+                else:
+                    for j in range(3 * count):
+                        sums[j] = weights[at + j]
+                    at = _add_product(sums, 3 * count, values, width, weights, at + 3 * count)
+                    for j in range(count):
+                        work[3, 2 * count + j] = weights[at + j]
+                        work[3, j] = 0.0
+                        work[3, count + j] = 0.0
+                    at = _add_product(work[3], 3 * count, work[2], count, weights, at + count)
+                    for j in range(count):
+                        reset = _sigmoid(sums[j] + work[3, j])
+                        update = _sigmoid(sums[count + j] + work[3, count + j])
+                        new = math.tanh(sums[2 * count + j] + reset * work[3, 2 * count + j])
+                        values[j] = new + update * (work[2, j] - new)
+                        hidden[i, k, j] = values[j]
+            else:
+                for j in range(count):
+                    sums[j] = weights[at + j]
+                at = _add_product(sums, count, values, width, weights, at + count)
+                for j in range(count):
+                    if layer == layers - 1:
+                        out[i, j] = sums[j]
+                    elif relu:
+                        values[j] = max(sums[j], 0.0)
+                    else:
+                        values[j] = math.tanh(sums[j])
+
+
+@kernel
+def _choose(scores, streams, greedy, actions):
+    """Draw from softmax(``scores[N, A]``), or take the first of the highest, into ``actions[N]``."""
+    count = scores.shape[1]
+    for i in range(len(actions)):
+        best = 0
+        for k in range(1, count):
+            if scores[i, k] > scores[i, best]:
+                best = k
+        if not greedy:
+            highest = scores[i, best]
+            total = 0.0
+            for k in range(count):
+                total += math.exp(scores[i, k] - highest)
+            left = uniform(streams, i) * total
+            for k in range(count):
+                left -= math.exp(scores[i, k] - highest)
+                if left < 0.0:
+                    best = k
+                    break
+        actions[i] = best
+
+
+@kernel
+def _draw(means, deviations, streams, greedy, actions):
+    """Draw from independent normals clipped to [-1, 1], or take their means, into ``actions[N, d]``."""
+    for i in range(actions.shape[0]):
+        for k in range(actions.shape[1]):
+            value = means[i, k]
+            if not greedy:
+                value += deviations[i, k] * normal(streams, i)
+            actions[i, k] = min(max(value, -1.0), 1.0)
+
+
+class Sampler:
+    """Actions from a distribution per lifetime, drawn from the lifetimes' own streams or greedy."""
+
+    def __init__(self, seeds: np.ndarray, greedy: bool) -> None:
+        self._streams = agent_streams(seeds)
+        self._greedy = greedy
+
+    def discrete(self, scores: np.ndarray) -> np.ndarray:
+        """From unnormalised log-probabilities ``float64[N, A]``."""
+        actions = np.zeros(len(scores), dtype=np.int64)
+        _choose(scores, self._streams, self._greedy, actions)
+        return actions
+
+    def continuous(self, means: np.ndarray, deviations: np.ndarray) -> np.ndarray:
+        """From means and standard deviations ``float64[N, d]``."""
+        actions = np.zeros(means.shape)
+        _draw(means, deviations, self._streams, self._greedy, actions)
+        return actions
+
+
+class Network:
+    """The acting part of an actor-critic policy as plain numbers: dense layers, recurrent ones, dense ones."""
+
+    def __init__(self, tensors: Mapping[str, np.ndarray], activation: str = "tanh") -> None:
+        """Take a network apart.
+
+        Args:
+            tensors: weights by name: those of a Stable-Baselines3 policy's ``state_dict`` (dense, or sb3-contrib's LSTM
+                and dense), or those of DayTwo's recurrent policies: ``encoder.weight`` and ``encoder.bias`` (optional),
+                ``gru.input_weight``, ``gru.input_bias``, ``gru.state_weight``, ``gru.state_bias``
+                (`daytwo.integrations.gru.LifetimeGru`), ``action_net.weight`` and ``action_net.bias``; ``log_std`` for
+                continuous actions; ``input_scale``: what observations are multiplied with.
+            activation: of the hidden dense layers, ``tanh`` or ``relu``.
+
+        Raises:
+            ValueError: the tensors are not those of such a policy.
+        """
+        if activation not in ("tanh", "relu"):
+            raise ValueError(f"activation must be 'tanh' or 'relu', received {activation!r}.")
+        self.relu = activation == "relu"
+        parts: list[np.ndarray] = []
+        sizes: list[int] = []
+
+        def take(name: str) -> np.ndarray:
+            if name not in tensors:
+                raise ValueError(f"The policy's weights lack {name!r}; they hold {', '.join(sorted(tensors))}.")
+            array = np.asarray(tensors[name], dtype=np.float64)
+            if not np.isfinite(array).all():
+                raise ValueError(f"The policy's weights {name!r} are not all finite.")
+            return array
+
+        scale = take("input_scale") if "input_scale" in tensors else None
+
+        def begin(matrix: np.ndarray) -> np.ndarray:
+            """The first layer's matrix tells the number of inputs, and takes their scale."""
+            if sizes:
+                return matrix
+            sizes.append(matrix.shape[1])
+            if scale is not None and scale.shape != (matrix.shape[1],):
+                raise ValueError(f"Expected input_scale of shape {(matrix.shape[1],)}, received {scale.shape}.")
+            return matrix if scale is None else matrix * scale
+
+        def add(matrix: np.ndarray, width: int, rows: int) -> None:
+            if matrix.shape != (rows, width):
+                raise ValueError(f"Expected a weight matrix of shape {(rows, width)}, received {matrix.shape}.")
+            parts.append(matrix.T.ravel())
+
+        def add_dense(name: str) -> None:
+            matrix = begin(take(f"{name}.weight"))
+            parts.append(take(f"{name}.bias"))
+            add(matrix, sizes[-1], matrix.shape[0])
+            sizes.append(matrix.shape[0])
+
+        self.kind, self.first, self.recurrent = LSTM, 0, 0
+        if "gru.input_weight" in tensors:
+            self.kind, self.recurrent = GRU, 1
+            if "encoder.weight" in tensors:
+                self.first = 1
+                add_dense("encoder")
+            inputs, states = begin(take("gru.input_weight")), take("gru.state_weight")
+            count = states.shape[1]
+            parts.append(take("gru.input_bias"))
+            add(inputs, sizes[-1], 3 * count)
+            parts.append(take("gru.state_bias"))
+            add(states, count, 3 * count)
+            sizes.append(count)
+        while f"lstm_actor.weight_ih_l{self.recurrent}" in tensors:
+            layer = self.recurrent
+            inputs, states = begin(take(f"lstm_actor.weight_ih_l{layer}")), take(f"lstm_actor.weight_hh_l{layer}")
+            count = states.shape[1]
+            parts.append(take(f"lstm_actor.bias_ih_l{layer}") + take(f"lstm_actor.bias_hh_l{layer}"))
+            add(inputs, sizes[-1], 4 * count)
+            add(states, count, 4 * count)
+            sizes.append(count)
+            self.recurrent += 1
+        dense = sorted(
+            int(name.split(".")[2])
+            for name in tensors
+            if name.startswith("mlp_extractor.policy_net.") and name.endswith(".weight")
+        )
+        for name in [*(f"mlp_extractor.policy_net.{k}" for k in dense), "action_net"]:
+            add_dense(name)
+        self.log_std = take("log_std") if "log_std" in tensors else None
+        self.sizes = np.array(sizes, dtype=np.int64)
+        self.weights = np.concatenate(parts)
+        self._work = np.zeros((4, 4 * max(sizes)))
+
+    def begin(self, lanes: int) -> None:
+        """Clear the hidden state of ``lanes`` lifetimes."""
+        width = int(self.sizes[self.first + 1]) if self.recurrent else 0
+        shape = (lanes, self.recurrent, width)
+        self._hidden, self._cell = np.zeros(shape), np.zeros(shape if self.kind == LSTM else (0, 0, 0))
+
+    def forward(self, observations: np.ndarray, fresh: np.ndarray) -> np.ndarray:
+        """Outputs ``float64[N, A]`` for ``float32[N, D]``, one step on."""
+        out = np.zeros((len(observations), int(self.sizes[-1])))
+        _forward(
+            np.ascontiguousarray(observations, dtype=np.float32),
+            np.ascontiguousarray(fresh, dtype=np.bool_),
+            self.sizes,
+            self.kind,
+            self.first,
+            self.recurrent,
+            self.relu,
+            self.weights,
+            self._hidden,
+            self._cell,
+            self._work,
+            out,
+        )
+        return out
+
+
+def describe_interface(spec: LifetimeSpec) -> dict[str, Any]:
+    """What must be the same wherever a policy acts: the observation's parts and bounds, and the actions.
+
+    Returns:
+        A dict fit for JSON.
+    """
+    parts = {
+        name: {
+            "columns": [part.start, part.stop],
+            "low": spec.layout.low[part].tolist(),
+            "high": spec.layout.high[part].tolist(),
+        }
+        for name, part in spec.layout.items()
+    }
+    return {
+        "family": spec.family,
+        "observation": parts,
+        "size": spec.layout.size,
+        "actions": {"kind": "continuous" if spec.continuous else "discrete", "number": spec.actions},
+    }
+
+
+def check_interface(trained: Mapping[str, Any], spec: LifetimeSpec) -> None:
+    """Refuse an environment that a policy was not trained for.
+
+    The lengths of stages may differ, and with them the bounds of the extras that count episodes.
+
+    Args:
+        trained: `describe_interface` of the training environment.
+        spec: of the environment to act in.
+
+    Raises:
+        ValueError: they differ, and in what.
+    """
+    here = describe_interface(spec)
+    differences = [
+        f"the {key} was {trained.get(key)!r} in training and is {here[key]!r} here"
+        for key in ("family", "actions")
+        if trained.get(key) != here[key]
+    ]
+    before, now = trained.get("observation", {}), here["observation"]
+    for name in [*before, *(name for name in now if name not in before)]:
+        if name not in now:
+            differences.append(f"the observation had a part {name!r} in training and has none here")
+        elif name not in before:
+            differences.append(f"the observation has a part {name!r} that it did not have in training")
+        else:
+            for key in ("columns",) if name in ("episode", "stage_length") else ("columns", "low", "high"):
+                if before[name].get(key) != now[name][key]:
+                    differences.append(
+                        f"{key} of {name!r} were {before[name].get(key)} in training and are {now[name][key]} here"
+                    )
+    if differences:
+        raise ValueError(f"This agent was not trained for {spec.env_id} as it is here: {'; '.join(differences)}.")
