@@ -103,7 +103,10 @@ _agents: dict[str, list[str]] = {}
 _ROLES = {"reference": "reference learner", "reactive": "reactive agent"}
 
 # Kinds of checkpoint and the classes that load them. A checkpoint names its kind, never code.
-_checkpoint_kinds: dict[str, str] = {"policy-network": "daytwo.baselines.trained:TrainedAgent"}
+_checkpoint_kinds: dict[str, str] = {
+    "policy-network": "daytwo.baselines.trained:TrainedAgent",
+    "in-context-transformer": "daytwo.integrations.transformer:InContextAgent",
+}
 
 
 def register_agent(name: str, entry_point: str) -> None:
