@@ -250,14 +250,14 @@ class HistoryStream:
         over = np.arange(arrays["rewards"].shape[1]) >= lengths[:, None]
         for name in ("observations", "actions", "labels"):
             arrays[name][over] = 0
-        number: Any = np.float32 if spec.continuous else np.int64
+        kind: Any = np.float32 if spec.continuous else np.int64
         return Histories(
             observations=arrays["observations"],
-            actions=arrays["actions"].astype(number),
+            actions=arrays["actions"].astype(kind),
             rewards=arrays["rewards"].astype(np.float32),
             episode_start=arrays["episode_start"],
             lengths=lengths,
-            labels=arrays["labels"].astype(number),
+            labels=arrays["labels"].astype(kind),
             sources=sources.astype(np.int64),
         )
 
