@@ -385,34 +385,34 @@ class RL2(OnPolicyAlgorithm):
     ) -> None:
         """Prepare training; arguments that Stable-Baselines3's PPO has mean the same here.
 
-        Args:
-            policy: ``"GruPolicy"`` or a subclass of `GruPolicy`.
-            env: a vector environment of Stable-Baselines3, `LifetimeVecEnv` best of all.
-            learning_rate: of Adam; a number, or a function of the share of training that remains.
-            n_steps: steps of a rollout in every lane; None for the longest lifetime (only with `LifetimeVecEnv`).
-            batch_lifetimes: lanes in a minibatch.
-            n_epochs: passes over a rollout.
-            gamma: discount per step.
-            gae_lambda: of the advantages.
-            clip_range: how far an update may move an action's probability ratio from 1.
-            ent_coef: weight of the entropy bonus, a number or a function as for ``learning_rate``.
-            vf_coef: weight of the value's loss.
-            max_grad_norm: longest gradient of a step.
-            warmup_updates: the learning rate rises over so many updates at the start.
-            normalize: of the value's targets: by running mean and deviation per ``step`` of the lifetime, of ``all``
-                steps together, or ``none``.
-            masked: choose among the actions that the observation says are offered (`LifetimeVecEnv` only).
-            auxiliary: weight of a loss that predicts the oracle's action: privileged, in training only.
-    XX            stats_window_size: lifetimes over which the logger averages.
-            tensorboard_log: folder for tensorboard.
-            policy_kwargs: further arguments of the policy.
-            verbose: 1 prints the logger's tables.
-            seed: of weights and actions; lifetimes are seeded through the environment.
-            device: ``cpu`` or ``cuda``.
-            _init_setup_model: make networks at once.
+            Args:
+                policy: ``"GruPolicy"`` or a subclass of `GruPolicy`.
+                env: a vector environment of Stable-Baselines3, `LifetimeVecEnv` best of all.
+                learning_rate: of Adam; a number, or a function of the share of training that remains.
+                n_steps: steps of a rollout in every lane; None for the longest lifetime (only with `LifetimeVecEnv`).
+                batch_lifetimes: lanes in a minibatch.
+                n_epochs: passes over a rollout.
+                gamma: discount per step.
+                gae_lambda: of the advantages.
+                clip_range: how far an update may move an action's probability ratio from 1.
+                ent_coef: weight of the entropy bonus, a number or a function as for ``learning_rate``.
+                vf_coef: weight of the value's loss.
+                max_grad_norm: longest gradient of a step.
+                warmup_updates: the learning rate rises over so many updates at the start.
+                normalize: of the value's targets: by running mean and deviation per ``step`` of the lifetime, of ``all``
+                    steps together, or ``none``.
+                masked: choose among the actions that the observation says are offered (`LifetimeVecEnv` only).
+                auxiliary: weight of a loss that predicts the oracle's action: privileged, in training only.
+        XX            stats_window_size: lifetimes over which the logger averages.
+                tensorboard_log: folder for tensorboard.
+                policy_kwargs: further arguments of the policy.
+                verbose: 1 prints the logger's tables.
+                seed: of weights and actions; lifetimes are seeded through the environment.
+                device: ``cpu`` or ``cuda``.
+                _init_setup_model: make networks at once.
 
-        Raises:
-            ValueError: an argument is out of range, or needs a `LifetimeVecEnv`.
+            Raises:
+                ValueError: an argument is out of range, or needs a `LifetimeVecEnv`.
         """
         for name, value in (("batch_lifetimes", batch_lifetimes), ("n_epochs", n_epochs), ("n_steps", n_steps)):
             if value is None and name == "n_steps":
@@ -722,3 +722,204 @@ class RL2(OnPolicyAlgorithm):
             loss = loss + self.auxiliary * auxiliary_loss
             told["auxiliary_loss"] = auxiliary_loss
         return loss, {name: value.detach() for name, value in told.items()}
+
+
+# --- `daytwo train rl2` -----------------------------------------------------------------------------------------------
+
+
+class RL2Trainer:
+    """A training run of `RL2` (see `daytwo.integrations.trainers.Trainer`)."""
+
+    def __init__(
+        self,
+        env_id: str,
+        *,
+        config: Any,
+        settings: Mapping[str, Any],
+        steps: int,
+        num_envs: int | None,
+        seed: int,
+        device: str = "cpu",
+    ) -> None:
+        """Prepare a run.
+
+        Args:
+            env_id: an environment's id.
+            config: a `daytwo.integrations.training_config.RL2Config`.
+            settings: keyword arguments of the environment.
+            steps: environment steps of the whole run; the schedules end there.
+            num_envs: lanes; ``lifetimes_per_batch * batches_per_update`` by default.
+            seed: of weights, lifetimes and actions.
+            device: ``cpu`` or ``cuda``.
+        """
+        self.config, self.total, self.seed = config, int(steps), int(seed)
+        lanes = config.lifetimes_per_batch * config.batches_per_update if num_envs is None else int(num_envs)
+        extra = {"privileged": True} if config.auxiliary else {}
+        self.lifetimes = LifetimeVecEnv(env_id, lanes, **settings, **extra)
+        self.spec = self.lifetimes.env.lifetime_spec
+        # NumPy's global generator, which Stable-Baselines3 seeds as well, takes 32 bits.
+        own = training_seeds(self.seed, 1)[0] & 0x7FFFFFFF
+        self.model = RL2(
+            GruPolicy,
+            self.lifetimes,
+            learning_rate=self._learning_rate,
+            n_steps=config.rollout_steps,
+            batch_lifetimes=min(config.lifetimes_per_batch, lanes),
+            n_epochs=config.epochs,
+            gamma=config.discount,
+            gae_lambda=config.gae_lambda,
+            clip_range=config.clip_range,
+            ent_coef=self._entropy,
+            vf_coef=config.value,
+            max_grad_norm=config.gradient_clip,
+            warmup_updates=config.warmup_updates,
+            normalize=config.normalize,
+            masked=config.masked,
+            auxiliary=config.auxiliary,
+            imitate=config.imitate,
+            policy_kwargs={
+                "hidden_size": config.hidden_size,
+                "update_bias": config.update_bias,
+                "encoder_size": config.encoder_size,
+                "value_size": config.value_size,
+                "std": config.std,
+            },
+            seed=own,
+            device=device,
+        )
+        if config.initial is not None:
+            self._begin_from(config.initial)
+        self.lifetimes.seed_lanes(training_seeds(self.seed, lanes))
+        self.watch = _AdaptationCurve(self.spec.course.episodes)
+        _, self.callback = self.model._setup_learn(self.total, self.watch, True)
+
+    def _learning_rate(self, remaining: float) -> float:
+        final = self.config.final_learning_rate
+        return self.config.learning_rate * (final + (1.0 - final) * min(1.0, max(0.0, remaining)))
+
+    def _entropy(self, remaining: float) -> float:
+        until = self.config.entropy_until
+        return self.config.entropy * max(0.0, 1.0 - (1.0 - remaining) / until) if until > 0 else self.config.entropy
+
+    def _begin_from(self, folder: str) -> None:
+        """Take the weights of a checkpoint, as far as it holds them (the value's are not kept in one)."""
+        from safetensors.torch import load_file
+
+        path = find_checkpoint(folder)
+        if path is None:
+            raise ValueError(f"initial must be the folder of a checkpoint, received {folder!r}.")
+        tensors = load_file(path / "policy.safetensors")
+        own = self.model.policy.state_dict()
+        wrong = [name for name, tensor in tensors.items() if name not in own or own[name].shape != tensor.shape]
+        if wrong:
+            raise ValueError(f"The checkpoint {folder!r} has another {wrong[0]!r} than this policy.")
+        self.model.policy.load_state_dict({**own, **tensors})
+        self.model.scaled = True
+
+    @property
+    def steps(self) -> int:
+        """Environment steps done."""
+        return self.model.num_timesteps
+
+    def advance(self) -> dict[str, float]:
+        """One rollout and one update; returns what to log."""
+        model = self.model
+        model.collect_rollouts(model.env, self.callback)
+        model._update_current_progress_remaining(model.num_timesteps, self.total)
+        model.train()
+        return {
+            **self.watch.take(),
+            **{k: float(v) for k, v in model.logger.name_to_value.items() if k[:6] == "train/"},
+        }
+
+    def agent(self) -> Any:
+        """The present policy as an agent."""
+        return load("daytwo.baselines.trained:TrainedAgent").from_parts(self.describe(), self.tensors())
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        """The weights that the agent acts with."""
+        return self.model.policy.tensors()
+
+    def describe(self) -> dict[str, Any]:
+        """The parts of ``config.json`` that say what the agent is."""
+        return {
+            "agent": CHECKPOINT_KIND,
+            "algorithm": "rl2",
+            "interface": describe_interface(self.spec),
+            "policy": {
+                "masked": self.config.masked and not self.spec.continuous,
+                "hidden_size": self.config.hidden_size,
+                "encoder_size": self.config.encoder_size,
+                "parameters": sum(tensor.size for tensor in self.tensors().values()),
+            },
+            "privileged": bool(self.config.auxiliary),
+            "imitated": "reference" if self.config.imitate else None,
+        }
+
+    def state(self) -> dict[str, Any]:
+        """Everything that is needed to go on exactly."""
+        model = self.model
+        if model._teacher is not None:
+            raise RuntimeError("A run cannot be saved while it imitates: the teacher's memory is its own.")
+        scale = model.value_scale
+        return {
+            "policy": model.policy.state_dict(),
+            "optimizer": model.policy.optimizer.state_dict(),
+            "environment": self.lifetimes.env.snapshot(),
+            "observations": np.array(model._last_obs),
+            "starts": np.array(model._last_episode_starts),
+            "hidden": model.state.copy(),
+            "position": model.position.copy(),
+            "value_scale": {"mean": scale.mean.copy(), "square": scale.square.copy(), "seen": scale.seen.copy()},
+            "random": model.random.bit_generator.state,
+            "steps": int(model.num_timesteps),
+            "updates": int(model._n_updates),
+            "scaled": bool(model.scaled),
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` gave."""
+        model = self.model
+        model.policy.load_state_dict(state["policy"])
+        model.policy.optimizer.load_state_dict(state["optimizer"])
+        self.lifetimes.env.restore(state["environment"])
+        model._last_obs = np.array(state["observations"])
+        model._last_episode_starts = np.array(state["starts"])
+        model.state, model.position = np.array(state["hidden"]), np.array(state["position"])
+        for name in ("mean", "square", "seen"):
+            setattr(model.value_scale, name, np.array(state["value_scale"][name]))
+        model.random.bit_generator.state = state["random"]
+        model.num_timesteps, model._n_updates = int(state["steps"]), int(state["updates"])
+        model.scaled = bool(state["scaled"])
+        model._update_current_progress_remaining(model.num_timesteps, self.total)
+
+    def close(self) -> None:
+        """Close the environment."""
+        self.lifetimes.close()
+
+
+class _AdaptationCurve(BaseCallback):
+    """Mean normalised return by inner episode, between two updates."""
+
+    def __init__(self, episodes: int) -> None:
+        super().__init__()
+        self.sums, self.counts = np.zeros(episodes), np.zeros(episodes)
+
+    def _on_step(self) -> bool:
+        for info in self.locals["infos"]:
+            if info and "episode_index" in info:
+                self.sums[info["episode_index"]] += info["episode_normalized_return"]
+                self.counts[info["episode_index"]] += 1
+        return True
+
+    def take(self) -> dict[str, float]:
+        """The curve since the last call, by episodes that were seen."""
+        seen = np.flatnonzero(self.counts)
+        curve = {f"adaptation/episode_{k + 1:03d}": float(self.sums[k] / self.counts[k]) for k in seen}
+        self.sums[:], self.counts[:] = 0.0, 0.0
+        return curve
+
+
+def make(env_id: str, **options: Any) -> RL2Trainer:
+    """A training run of RL2; see `RL2Trainer`."""
+    return RL2Trainer(env_id, **options)
