@@ -22,10 +22,11 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.vec_env import VecEnv
 from torch import nn
 
-from daytwo.agent import LifetimeSpec, make_agent
+from daytwo.agent import LifetimeSpec, find_checkpoint, load, make_agent
 from daytwo.integrations.gru import LifetimeGru, clear, step_gates
 from daytwo.integrations.stable_baselines3 import LifetimeVecEnv, training_seeds
 from daytwo.kernels import compile_cached
+from daytwo.networks import CHECKPOINT_KIND, describe_interface
 
 NORMALIZATIONS = ("step", "all", "none")
 # What a Stable-Baselines3 schedule is: a function of the share of training that remains, from 1 to 0.
@@ -385,34 +386,38 @@ class RL2(OnPolicyAlgorithm):
     ) -> None:
         """Prepare training; arguments that Stable-Baselines3's PPO has mean the same here.
 
-            Args:
-                policy: ``"GruPolicy"`` or a subclass of `GruPolicy`.
-                env: a vector environment of Stable-Baselines3, `LifetimeVecEnv` best of all.
-                learning_rate: of Adam; a number, or a function of the share of training that remains.
-                n_steps: steps of a rollout in every lane; None for the longest lifetime (only with `LifetimeVecEnv`).
-                batch_lifetimes: lanes in a minibatch.
-                n_epochs: passes over a rollout.
-                gamma: discount per step.
-                gae_lambda: of the advantages.
-                clip_range: how far an update may move an action's probability ratio from 1.
-                ent_coef: weight of the entropy bonus, a number or a function as for ``learning_rate``.
-                vf_coef: weight of the value's loss.
-                max_grad_norm: longest gradient of a step.
-                warmup_updates: the learning rate rises over so many updates at the start.
-                normalize: of the value's targets: by running mean and deviation per ``step`` of the lifetime, of ``all``
-                    steps together, or ``none``.
-                masked: choose among the actions that the observation says are offered (`LifetimeVecEnv` only).
-                auxiliary: weight of a loss that predicts the oracle's action: privileged, in training only.
-        XX            stats_window_size: lifetimes over which the logger averages.
-                tensorboard_log: folder for tensorboard.
-                policy_kwargs: further arguments of the policy.
-                verbose: 1 prints the logger's tables.
-                seed: of weights and actions; lifetimes are seeded through the environment.
-                device: ``cpu`` or ``cuda``.
-                _init_setup_model: make networks at once.
+        Args:
+            policy: ``"GruPolicy"`` or a subclass of `GruPolicy`.
+            env: a vector environment of Stable-Baselines3, `LifetimeVecEnv` best of all.
+            learning_rate: of Adam; a number, or a function of the share of training that remains.
+            n_steps: steps of a rollout in every lane; None for the longest lifetime (only with `LifetimeVecEnv`).
+            batch_lifetimes: lanes in a minibatch.
+            n_epochs: passes over a rollout.
+            gamma: discount per step.
+            gae_lambda: of the advantages.
+            clip_range: how far an update may move an action's probability ratio from 1.
+            ent_coef: weight of the entropy bonus, a number or a function as for ``learning_rate``.
+            vf_coef: weight of the value's loss.
+            max_grad_norm: longest gradient of a step.
+            warmup_updates: the learning rate rises over so many updates at the start.
+            normalize: of the value's targets: by running mean and deviation per ``step`` of the lifetime, of ``all``
+                steps together, or ``none``.
+            masked: choose among the actions that the observation says are offered (`LifetimeVecEnv` only).
+            auxiliary: weight of a loss that predicts the oracle's action: privileged, in training only.
+            imitate: share of the training's steps, from the beginning, in which the policy learns to predict what the
+                family's reference learner would do (which sees what the policy sees, and no more). The learner acts
+                in all lanes at first and in none at the end, the policy in the others (DAgger: Ross et al. 2011,
+                arXiv 1011.0686).
+            stats_window_size: lifetimes over which the logger averages.
+            tensorboard_log: folder for tensorboard.
+            policy_kwargs: further arguments of the policy.
+            verbose: 1 prints the logger's tables.
+            seed: of weights and actions; lifetimes are seeded through the environment.
+            device: ``cpu`` or ``cuda``.
+            _init_setup_model: make networks at once.
 
-            Raises:
-                ValueError: an argument is out of range, or needs a `LifetimeVecEnv`.
+        Raises:
+            ValueError: an argument is out of range, or needs a `LifetimeVecEnv`.
         """
         for name, value in (("batch_lifetimes", batch_lifetimes), ("n_epochs", n_epochs), ("n_steps", n_steps)):
             if value is None and name == "n_steps":
