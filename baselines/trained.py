@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from daytwo.agent import LifetimeSpec, find_checkpoint
+from daytwo.agent import LifetimeSpec, find_checkpoint, make_agent
 from daytwo.networks import CHECKPOINT_KIND, Network, Sampler, check_interface
 
 _PROVENANCE = {
@@ -144,9 +144,79 @@ class TrainedAgent:
         return self._sampler.discrete(outputs)
 
 
+# Checkpoints that ship: <agent's name>/<environment's id without its namespace>/{config.json, policy.safetensors}.
+SHIPPED = Path(__file__).resolve().parent / "checkpoints"
+
+
+def shipped_checkpoint(name: str, spec: LifetimeSpec) -> Path | None:
+    """The folder of the checkpoint of agent ``name`` that ships for an environment, None if there is none.
+
+    It must have been trained on the same family, with the same observation and actions (see `check_interface`).
+    """
+    folder = SHIPPED / name / spec.env_id.rpartition("/")[2]
+    if not (folder / "config.json").is_file():
+        return None
+    try:
+        check_interface(json.loads((folder / "config.json").read_text())["interface"], spec)
+    except ValueError:
+        return None
+    return folder
+
+
+class _Shipped:
+    """An agent given by name whose checkpoint ships with the package, one for each environment."""
+
+    checkpoints: str
+
+    @classmethod
+    def fits(cls, spec: LifetimeSpec) -> bool:
+        """Whether a checkpoint ships for this environment."""
+        return shipped_checkpoint(cls.checkpoints, spec) is not None
+
+    @classmethod
+    def for_environment(cls, spec: LifetimeSpec, **options: Any) -> Any:
+        """The agent from its checkpoint.
+
+        Raises:
+            ValueError: none ships for this environment.
+        """
+        folder = shipped_checkpoint(cls.checkpoints, spec)
+        if folder is None:
+            raise ValueError(f"No checkpoint of {cls.checkpoints!r} ships for {spec.env_id}.")
+        agent = make_agent(folder, spec, **options)
+        agent.name = cls.checkpoints  # type: ignore[attr-defined]
+        return agent
+
+
+class RL2(_Shipped):
+    """RL2: a recurrent network trained by PPO over whole lifetimes (``daytwo train rl2``)."""
+
+    checkpoints = "rl2"
+
+
+class DecisionPretrained(_Shipped):
+    """A transformer that predicts the oracle's action from its context (``daytwo train dpt``); needs torch."""
+
+    checkpoints, on_request = "dpt", True
+
+
+class AlgorithmDistillation(_Shipped):
+    """A transformer that predicts a learner's next action over its history (``daytwo train ad``); needs torch."""
+
+    checkpoints, on_request = "ad", True
+
+
 def load_agent(folder: str | os.PathLike[str], *, greedy: bool | None = None) -> TrainedAgent:
     """Load a checkpoint, or the last one of a run, as an agent (see `TrainedAgent`)."""
     return TrainedAgent(folder, greedy=greedy)
 
 
-__all__ = ["TrainedAgent", "load_agent", "read_safetensors"]
+__all__ = [
+    "RL2",
+    "AlgorithmDistillation",
+    "DecisionPretrained",
+    "TrainedAgent",
+    "load_agent",
+    "read_safetensors",
+    "shipped_checkpoint",
+]

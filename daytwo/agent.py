@@ -70,7 +70,9 @@ class Agent(Protocol):
 
     An agent sees observations only. Optional attributes: ``name``; ``privileged = True`` with ``attach(env)`` for
     agents that need the environment itself (oracles); ``fits(spec) -> bool``, a static method that says for which
-    environments the agent is meant; ``provenance``, a mapping that says how a trained agent came about: ``seed``,
+    environments the agent is meant; ``for_environment(spec, **options)``, a class method that makes an agent given by
+    name where it must know the environment; ``on_request = True`` where suites leave the agent out unless it is named;
+    ``provenance``, a mapping that says how a trained agent came about: ``seed``,
     ``steps`` and ``seconds`` of its training, ``env_id`` and ``split`` it was trained on, ``privileged`` (whether the
     training saw hidden tasks). Results keep it, and agents of one name whose provenance differs in ``seed`` and
     ``seconds`` alone are training seeds of one agent.
@@ -212,9 +214,10 @@ def fitting_agents(spec: LifetimeSpec, names: Iterable[str] | None = None) -> tu
 
     Args:
         spec: the environment's `LifetimeSpec`.
-        names: which names to look at; by default all registered ones and, where the family brings a reference learner
-            that has no registered name, ``reference``.
+        names: which names to look at; by default all registered ones that are not ``on_request`` and, where the family
+            brings a reference learner that has no registered name, ``reference``.
     """
+    unasked = names is None
     if names is None:
         own = () if spec.reference is None or spec.reference in _agents else ("reference",)
         names = (*own, *agent_names())
@@ -222,7 +225,10 @@ def fitting_agents(spec: LifetimeSpec, names: Iterable[str] | None = None) -> tu
         name
         for name in names
         if (name in _ROLES and getattr(spec, name) is not None)
-        or any(_fits(load(entry), spec) for entry in _agents.get(name, ()))
+        or any(
+            _fits(candidate, spec) and not (unasked and getattr(candidate, "on_request", False))
+            for candidate in map(load, _agents.get(name, ()))
+        )
     )
 
 
@@ -261,7 +267,8 @@ def make_agent(agent: Any, spec: LifetimeSpec, **options: Any) -> Agent:
         for entry in entries:
             candidate = load(entry)
             if _fits(candidate, spec):
-                made = candidate(**options)
+                maker = getattr(candidate, "for_environment", None)
+                made = candidate(**options) if maker is None else maker(spec, **options)
                 if getattr(made, "name", None) is None:
                     made.name = agent
                 return made
