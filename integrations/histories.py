@@ -264,7 +264,7 @@ class HistoryStream:
     def describe(self) -> dict[str, Any]:
         """What the histories are, fit for JSON."""
         env_id = self.env_id if isinstance(self.env_id, str) else self.spec.env_id
-        return {
+        described = {
             "format": FORMAT,
             "env_id": env_id,
             "settings": plain_settings(self.settings),
@@ -279,6 +279,7 @@ class HistoryStream:
             "privileged": self.privileged,
             "version": str(daytwo.__version__),
         }
+        return json.loads(json.dumps(described))  # tuples are lists then, as a file gives them back
 
     def close(self) -> None:
         """Close the environment."""
