@@ -172,11 +172,11 @@ def test_other_data_are_never_mixed(tmp_path):
 
 
 def test_incomplete_folders_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="holds no histories: expected a dataset.json"):
+    with pytest.raises(ValueError, match=r"holds no histories: expected a dataset\.json"):
         HistoryFiles(tmp_path)
     export_histories(bandit(), tmp_path, 2)
     (tmp_path / "histories-000000.npz").unlink()
-    with pytest.raises(ValueError, match="lacks 'histories-000000.npz'"):
+    with pytest.raises(ValueError, match=r"lacks 'histories-000000\.npz'"):
         HistoryFiles(tmp_path)
     (tmp_path / "dataset.json").write_text(json.dumps({"format": 99}))
     with pytest.raises(ValueError, match="format 99, expected 1"):
