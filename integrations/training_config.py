@@ -1,0 +1,197 @@
+"""Settings of the training algorithms, a sentence for each, checked when they are made."""
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+INFINITY = float("inf")
+
+
+def _whole(config: Any, least: int, *names: str) -> None:
+    """Refuse anything but integers of at least ``least``."""
+    for name in names:
+        value = getattr(config, name)
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise ValueError(f"{name} must be an integer of at least {least}, received {value!r}.")
+
+
+def _number(config: Any, low: float, high: float, *names: str, open_below: bool = False) -> None:
+    """Refuse anything but numbers in ``[low, high]`` (``]low, high]`` if open below)."""
+    for name in names:
+        value = getattr(config, name)
+        good = not isinstance(value, bool) and isinstance(value, int | float)
+        if not good or not (low < value if open_below else low <= value) or not value <= high or value == INFINITY:
+            below = f"above {low:g}" if open_below else f"at least {low:g}"
+            limits = below if high == INFINITY else f"{below} and at most {high:g}"
+            raise ValueError(f"{name} must be a number {limits}, received {value!r}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PPOConfig:
+    """PPO without a memory; Stable-Baselines3's name is in brackets.
+
+    Attributes:
+        rollout_steps: steps each lane takes between two updates [n_steps]; None for the longest lifetime of the course,
+            at most 1024.
+        lifetimes_per_batch: rollouts in one minibatch [batch_size / n_steps].
+        epochs: passes over every rollout [n_epochs].
+        learning_rate: of Adam at the start.
+        final_learning_rate: fraction of ``learning_rate`` left at the end; it falls linearly.
+        discount: of the reward per step [gamma]. Below 1 it weighs the present against what exploring brings later.
+        gae_lambda: mixes the value's estimate (0) with the returns seen (1) in the advantages.
+        clip_range: how far an update may move an action's probability ratio from 1.
+        entropy: weight of the entropy bonus at the start [ent_coef]; it falls linearly and is 0 for the last fifth.
+        value: weight of the value's squared error in the loss [vf_coef].
+        gradient_clip: longest gradient of one step [max_grad_norm].
+        policy_layers: widths of the dense layers before the actions.
+        value_layers: the same for the value.
+        activation: of the dense layers, ``tanh`` or ``relu``.
+    """
+
+    rollout_steps: int | None = None
+    lifetimes_per_batch: int = 16
+    epochs: int = 2
+    learning_rate: float = 1e-3
+    final_learning_rate: float = 0.02
+    discount: float = 0.95
+    gae_lambda: float = 0.8
+    clip_range: float = 0.2
+    entropy: float = 0.03
+    value: float = 0.5
+    gradient_clip: float = 0.5
+    policy_layers: tuple[int, ...] = (64,)
+    value_layers: tuple[int, ...] = (64,)
+    activation: str = "tanh"
+
+    def __post_init__(self) -> None:
+        for name in ("policy_layers", "value_layers"):
+            layers = getattr(self, name)
+            if not isinstance(layers, tuple | list) or not all(
+                isinstance(width, int) and not isinstance(width, bool) and width > 0 for width in layers
+            ):
+                raise ValueError(f"{name} must be integers of at least 1, received {layers!r}.")
+            object.__setattr__(self, name, tuple(layers))
+        if self.rollout_steps is not None:
+            _whole(self, 1, "rollout_steps")
+        _whole(self, 1, "lifetimes_per_batch", "epochs")
+        _number(self, 0.0, INFINITY, "learning_rate", "clip_range", "gradient_clip", open_below=True)
+        _number(self, 0.0, 1.0, "final_learning_rate", "discount", "gae_lambda")
+        _number(self, 0.0, INFINITY, "entropy", "value")
+        if self.activation not in ("tanh", "relu"):
+            raise ValueError(f"activation must be 'tanh' or 'relu', received {self.activation!r}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecurrentPPOConfig(PPOConfig):
+    """sb3-contrib's recurrent PPO; the fields of `PPOConfig`, and of its LSTM.
+
+    Attributes:
+        hidden_size: units of the LSTM [lstm_hidden_size].
+        forget_bias: added to the forget gate's bias at the start, so that the LSTM remembers before it has learnt to.
+    """
+
+    learning_rate: float = 3e-3
+    policy_layers: tuple[int, ...] = ()
+    value_layers: tuple[int, ...] = (32,)
+    hidden_size: int = 48
+    forget_bias: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _whole(self, 1, "hidden_size")
+        _number(self, -INFINITY, INFINITY, "forget_bias")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RL2Config:
+    """RL2: recurrent PPO over whole lifetimes.
+
+    Attributes:
+        hidden_size: units of the GRU.
+        encoder_size: units of a dense layer between the observation and the GRU; 0 for none.
+        update_bias: of the GRU's update gate at the start: above 0 it keeps its state before it has learnt to.
+        rollout_steps: steps each lane takes between two updates, through all of which gradients flow; the state is
+            carried on. None for whole lifetimes.
+        lifetimes_per_batch: lanes in a minibatch.
+        batches_per_update: minibatches in a pass over a rollout; lanes are the product of the two.
+        epochs: passes over every rollout.
+        learning_rate: of Adam, after the warm-up.
+        warmup_updates: updates over which the learning rate rises at the start.
+        final_learning_rate: fraction of ``learning_rate`` left at the end; it falls linearly.
+        discount: of the reward per step.
+        gae_lambda: mixes the value's estimate (0) with the returns seen (1) in the advantages.
+        clip_range: how far an update may move an action's probability ratio from 1.
+        entropy: weight of the entropy bonus at the start; it falls linearly.
+        entropy_until: share of the run at which the bonus reaches 0; at 0 it stays as it is.
+        value: weight of the value's squared error in the loss.
+        value_size: hidden units of the value's head.
+        gradient_clip: longest gradient of one step.
+        normalize: of the value's targets: by running mean and deviation per ``step`` of the lifetime, of ``all`` steps
+            together, or ``none``.
+        masked: choose only among the actions that the observation says are offered.
+        auxiliary: weight of a loss that predicts the oracle's action; privileged, and labelled so in the checkpoint.
+        imitate: share of the run, from its beginning, in which the policy learns to predict the family's reference
+            learner, before it learns from reward; the checkpoint says so.
+        initial: folder of a checkpoint to take the first weights from.
+        std: standard deviation of continuous actions at the start.
+    """
+
+    hidden_size: int = 64
+    encoder_size: int = 0
+    update_bias: float = 1.0
+    rollout_steps: int | None = 100
+    lifetimes_per_batch: int = 64
+    batches_per_update: int = 8
+    epochs: int = 2
+    learning_rate: float = 2e-3
+    warmup_updates: int = 5
+    final_learning_rate: float = 0.02
+    discount: float = 0.99
+    gae_lambda: float = 0.8
+    clip_range: float = 0.2
+    entropy: float = 0.02
+    entropy_until: float = 0.8
+    value: float = 0.5
+    value_size: int = 64
+    gradient_clip: float = 0.5
+    normalize: str = "step"
+    masked: bool = True
+    auxiliary: float = 0.0
+    imitate: float = 0.0
+    initial: str | None = None
+    std: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.rollout_steps is not None:
+            _whole(self, 1, "rollout_steps")
+        _whole(self, 1, "hidden_size", "lifetimes_per_batch", "batches_per_update", "epochs", "value_size")
+        _whole(self, 0, "encoder_size", "warmup_updates")
+        _number(self, 0.0, INFINITY, "learning_rate", "clip_range", "gradient_clip", "std", open_below=True)
+        _number(self, 0.0, 1.0, "final_learning_rate", "discount", "gae_lambda", "entropy_until", "imitate")
+        _number(self, 0.0, INFINITY, "entropy", "value", "auxiliary")
+        _number(self, -INFINITY, INFINITY, "update_bias")
+        if self.normalize not in ("step", "all", "none"):
+            raise ValueError(f"normalize must be one of 'step', 'all', 'none', received {self.normalize!r}.")
+        if not isinstance(self.masked, bool):
+            raise ValueError(f"masked must be True or False, received {self.masked!r}.")
+        if self.initial is not None and not isinstance(self.initial, str):
+            raise ValueError(f"initial must be a folder or None, received {self.initial!r}.")
+
+
+def field_names(config_class: Any) -> tuple[str, ...]:
+    """The names of a config's fields."""
+    return tuple(field.name for field in fields(config_class))
+
+
+def field_sentences(config_class: Any) -> dict[str, str]:
+    """What each field of a config means: the sentences under ``Attributes`` in its docstring and its bases'."""
+    sentences: dict[str, str] = {}
+    for one in reversed(config_class.__mro__):
+        name = ""
+        _, _, block = (one.__doc__ or "").partition("Attributes:\n")
+        for line in block.splitlines():
+            if line.startswith("        ") and not line.startswith("         ") and ":" in line:
+                name, _, text = line.strip().partition(": ")
+                sentences[name] = text
+            elif name and line.strip():
+                sentences[name] += " " + line.strip()
+    return {name: sentences.get(name, "") for name in field_names(config_class)}
