@@ -28,8 +28,9 @@ from daytwo.integrations.transformer import (
 )
 from daytwo.networks import describe_interface
 
-# Steps of one gradient step, and gradient steps of one update, where nothing else is asked for.
-TARGET_STEPS = 8192
+# Steps of one gradient step, and gradient steps of one update, where nothing else is asked for. Small steps learn more
+# from the same lifetimes; eight lifetimes, eight times, fill a chunk of the acting agent.
+TARGET_STEPS = 4096
 BATCHES = 8
 LEAST_LIFETIMES = 8
 LEAST_LOG_STD = -3.0
@@ -91,7 +92,7 @@ class ADConfig(_InContextConfig):
         width: numbers per step between the blocks; a multiple of twice the heads.
         heads: attention heads per block.
         window: steps of context; older ones slide out of sight. None takes the longest lifetime of the course.
-        lifetimes_per_batch: lifetimes in one gradient step; None takes about 8192 steps, and at least 8 lifetimes.
+        lifetimes_per_batch: lifetimes in one gradient step; None takes about 4096 steps, in multiples of 8 lifetimes.
         learning_rate: of AdamW at its highest.
         final_learning_rate: fraction of ``learning_rate`` left at the end.
         warmup: share of the training over which the learning rate rises from 0.
@@ -124,7 +125,7 @@ class DPTConfig(_InContextConfig):
         width: numbers per step between the blocks; a multiple of twice the heads.
         heads: attention heads per block.
         window: steps of context; older ones slide out of sight. None takes the longest lifetime of the course.
-        lifetimes_per_batch: lifetimes in one gradient step; None takes about 8192 steps, and at least 8 lifetimes.
+        lifetimes_per_batch: lifetimes in one gradient step; None takes about 4096 steps, in multiples of 8 lifetimes.
         learning_rate: of AdamW at its highest.
         final_learning_rate: fraction of ``learning_rate`` left at the end.
         warmup: share of the training over which the learning rate rises from 0.
@@ -150,6 +151,11 @@ class DPTConfig(_InContextConfig):
             raise ValueError(f"contexts must name at least one agent, received {self.contexts!r}.")
         if "oracle" in contexts:
             raise ValueError("contexts may not hold the oracle: its actions would give the task away.")
+
+
+def _lifetimes_per_batch(longest: int) -> int:
+    """Lifetimes in a gradient step of about `TARGET_STEPS`: a multiple of `LEAST_LIFETIMES`."""
+    return LEAST_LIFETIMES * max(1, TARGET_STEPS // (LEAST_LIFETIMES * longest))
 
 
 class InContextTrainer:
@@ -187,7 +193,7 @@ class InContextTrainer:
         spec = probe.spec
         probe.close()
         longest = lifetime_steps(spec)
-        self.batch = config.lifetimes_per_batch or max(LEAST_LIFETIMES, TARGET_STEPS // longest)
+        self.batch = config.lifetimes_per_batch or _lifetimes_per_batch(longest)
         lanes = self.batch * BATCHES if num_envs is None else int(num_envs)
         self.stream = HistoryStream(env_id, lifetimes=lanes, seed=seed, **stream, **settings)
         self.spec: LifetimeSpec = self.stream.spec
