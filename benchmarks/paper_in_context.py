@@ -274,9 +274,8 @@ def print_tables(
                 error = NORMAL_95 * float(total.std(ddof=1)) / math.sqrt(lifetimes)
                 measured[name, row.title, seed] = float(total.mean()), error
                 curve = "".join(f"{kept[:, k - 1].mean():>8.2f}" for k in shown) if len(shown) > 1 else ""
-                write(
-                    f"  {row.title:30}{total.mean():>10.2f} +-{error:5.2f}{curve}{wiped.sum(axis=1).mean():>10.2f}{note}"
-                )
+                twin = wiped.sum(axis=1).mean()
+                write(f"  {row.title:30}{total.mean():>10.2f} +-{error:5.2f}{curve}{twin:>10.2f}{note}")
         write("")
     return measured
 
