@@ -861,16 +861,22 @@ class RL2Trainer:
             "imitated": "reference" if self.config.imitate else None,
         }
 
+    @property
+    def can_save(self) -> bool:
+        """False while the policy imitates: the teacher's memory is its own, and `state` could not hold it."""
+        return self.model._teacher is None
+
     def state(self) -> dict[str, Any]:
         """Everything that is needed to go on exactly."""
         model = self.model
-        if model._teacher is not None:
+        if not self.can_save:
             raise RuntimeError("A run cannot be saved while it imitates: the teacher's memory is its own.")
         scale = model.value_scale
         return {
             "policy": model.policy.state_dict(),
             "optimizer": model.policy.optimizer.state_dict(),
             "environment": self.lifetimes.env.snapshot(),
+            "masks": None if self.spec.continuous else np.array(self.lifetimes.action_masks()),
             "observations": np.array(model._last_obs),
             "starts": np.array(model._last_episode_starts),
             "hidden": model.state.copy(),
@@ -888,6 +894,7 @@ class RL2Trainer:
         model.policy.load_state_dict(state["policy"])
         model.policy.optimizer.load_state_dict(state["optimizer"])
         self.lifetimes.env.restore(state["environment"])
+        self.lifetimes._masks = None if state["masks"] is None else np.array(state["masks"])
         model._last_obs = np.array(state["observations"])
         model._last_episode_starts = np.array(state["starts"])
         model.state, model.position = np.array(state["hidden"]), np.array(state["position"])
