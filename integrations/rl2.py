@@ -376,6 +376,7 @@ class RL2(OnPolicyAlgorithm):
         masked: bool = True,
         auxiliary: float = 0.0,
         imitate: float = 0.0,
+        teacher: str = "reference",
         stats_window_size: int = 100,
         tensorboard_log: str | None = None,
         policy_kwargs: dict[str, Any] | None = None,
@@ -404,10 +405,11 @@ class RL2(OnPolicyAlgorithm):
                 steps together, or ``none``.
             masked: choose among the actions that the observation says are offered (`LifetimeVecEnv` only).
             auxiliary: weight of a loss that predicts the oracle's action: privileged, in training only.
-            imitate: share of the training's steps, from the beginning, in which the policy learns to predict what the
-                family's reference learner would do (which sees what the policy sees, and no more). The learner acts
-                in all lanes at first and in none at the end, the policy in the others (DAgger: Ross et al. 2011,
-                arXiv 1011.0686).
+            imitate: share of the training's steps, from the beginning, in which the policy learns to predict what
+                ``teacher`` would do. The teacher acts in all lanes at first and in none at the end, the policy in the
+                others (DAgger: Ross et al. 2011, arXiv 1011.0686).
+            teacher: an agent's name; ``reference``, the family's reference learner, sees what the policy sees and no
+                more. The agent must take what it did from its observations, not from memory.
             stats_window_size: lifetimes over which the logger averages.
             tensorboard_log: folder for tensorboard.
             policy_kwargs: further arguments of the policy.
@@ -428,7 +430,7 @@ class RL2(OnPolicyAlgorithm):
             raise ValueError(f"imitate must be in [0, 1], received {imitate!r}.")
         self.batch_lifetimes, self.n_epochs, self.clip_range = batch_lifetimes, n_epochs, clip_range
         self.warmup_updates, self.normalize, self.masked = warmup_updates, normalize, masked
-        self.auxiliary, self.imitate = auxiliary, imitate
+        self.auxiliary, self.imitate, self.teacher = auxiliary, imitate, teacher
         self.entropy = ent_coef
         self.whole_lifetimes = n_steps is None
         super().__init__(
@@ -524,7 +526,7 @@ class RL2(OnPolicyAlgorithm):
             return False
         if self._teacher is None:
             # A teacher that joins late would not know what its lifetimes have seen.
-            self._teacher = make_agent("reference", spec)
+            self._teacher = make_agent(self.teacher, spec)
             seeds = np.array(training_seeds(self.seed or 0, self.n_envs, 1 << 40), dtype=np.uint64)
             self._teacher.begin(spec, seeds)
             if not np.all(self._last_episode_starts):
@@ -782,6 +784,7 @@ class RL2Trainer:
             masked=config.masked,
             auxiliary=config.auxiliary,
             imitate=config.imitate,
+            teacher=config.teacher,
             policy_kwargs={
                 "hidden_size": config.hidden_size,
                 "update_bias": config.update_bias,
@@ -858,7 +861,7 @@ class RL2Trainer:
                 "parameters": sum(tensor.size for tensor in self.tensors().values()),
             },
             "privileged": bool(self.config.auxiliary),
-            "imitated": "reference" if self.config.imitate else None,
+            "imitated": self.config.teacher if self.config.imitate else None,
         }
 
     @property

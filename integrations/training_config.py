@@ -129,8 +129,9 @@ class RL2Config:
             together, or ``none``.
         masked: choose only among the actions that the observation says are offered.
         auxiliary: weight of a loss that predicts the oracle's action; privileged, and labelled so in the checkpoint.
-        imitate: share of the run, from its beginning, in which the policy learns to predict the family's reference
-            learner, before it learns from reward; the checkpoint says so.
+        imitate: share of the run, from its beginning, in which the policy learns to predict a hand-made learner, before
+            it learns from reward; the checkpoint says so.
+        teacher: the learner that is imitated, by name; ``reference`` is the family's reference learner.
         initial: folder of a checkpoint to take the first weights from.
         std: standard deviation of continuous actions at the start.
     """
@@ -157,6 +158,7 @@ class RL2Config:
     masked: bool = True
     auxiliary: float = 0.0
     imitate: float = 0.0
+    teacher: str = "reference"
     initial: str | None = None
     std: float = 0.5
 
@@ -173,6 +175,8 @@ class RL2Config:
             raise ValueError(f"normalize must be one of 'step', 'all', 'none', received {self.normalize!r}.")
         if not isinstance(self.masked, bool):
             raise ValueError(f"masked must be True or False, received {self.masked!r}.")
+        if not isinstance(self.teacher, str):
+            raise ValueError(f"teacher must be an agent's name, received {self.teacher!r}.")
         if self.initial is not None and not isinstance(self.initial, str):
             raise ValueError(f"initial must be a folder or None, received {self.initial!r}.")
 
