@@ -56,6 +56,11 @@ class GoalPosterior:
         self._sampler = Sampler(seeds, self._argmax)
 
     def act(self, observations: np.ndarray, fresh: np.ndarray) -> np.ndarray:
+        with np.errstate(divide="ignore"):
+            return self._sampler.discrete(np.log(self.chances(observations, fresh)))
+
+    def chances(self, observations: np.ndarray, fresh: np.ndarray) -> np.ndarray:
+        """How likely each action is the oracle's, ``float64[N, 5]``, after one step more."""
         layout, lanes = self._layout, np.arange(len(observations))
 
         def cell(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -73,8 +78,7 @@ class GoalPosterior:
         news[fresh] = True
         self._possible &= news
         chances = np.einsum("ng,nga->na", self._possible.astype(np.float64), self._heading[here])
-        with np.errstate(divide="ignore"):
-            return self._sampler.discrete(np.log(chances))
+        return chances / chances.sum(axis=1, keepdims=True)
 
 
 @dataclass(frozen=True)

@@ -301,7 +301,7 @@ class InContextAgent:
         provenance: how it was trained (`daytwo.Agent`), with ``source``: whose actions it learnt to predict.
     """
 
-    CHUNK = 64
+    CHUNK = 32
 
     def __init__(self, folder: str | os.PathLike[str], *, greedy: bool | None = None, device: str = "cpu") -> None:
         """Load a checkpoint.

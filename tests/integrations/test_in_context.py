@@ -1,7 +1,10 @@
 """In-context transformers: they learn to learn, training goes on bit for bit, and what is shipped acts as it says."""
 
 import dataclasses
+import importlib.util
 import json
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +14,8 @@ import daytwo
 torch = pytest.importorskip("torch")
 safetensors = pytest.importorskip("safetensors.numpy")
 
+from daytwo.baselines.trained import SHIPPED as ROOT  # noqa: E402
+from daytwo.integrations.histories import HistoryStream  # noqa: E402
 from daytwo.integrations.in_context import ADConfig, DPTConfig, make_ad, make_dpt  # noqa: E402
 
 BANDIT = "daytwo/Bandit-v0"
@@ -161,3 +166,80 @@ def test_impossible_arguments_are_refused(wrong):
 def test_every_option_is_explained(config):
     for field in dataclasses.fields(config):
         assert f"        {field.name}: " in config.__doc__
+
+
+# --- the exact limit --------------------------------------------------------------------------------------------------
+
+
+def paper_in_context():
+    path = Path(__file__).resolve().parents[2] / "benchmarks" / "paper_in_context.py"
+    spec = importlib.util.spec_from_file_location("paper_in_context", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where its dataclasses look their annotations up
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_posterior_over_dark_rooms_goals_is_calibrated():
+    """The oracle takes an action as often as the posterior says: E[p(label)] = E[sum of p squared], in any episode."""
+    settings = {"course": "single", "level": 1, "episodes": 3, "split": "all"}
+    stream = HistoryStream("daytwo/DarkRoom-v0", labels="oracle", noise=0.3, lifetimes=2000, **settings)
+    histories, agent = stream.take(), paper_in_context().GoalPosterior()
+    assert agent.fits(stream.spec)
+    agent.begin(stream.spec, np.arange(2000, dtype=np.uint64))
+    differences = []
+    for t in range(histories.rewards.shape[1]):
+        chances = agent.chances(histories.observations[:, t], np.full(2000, t == 0))
+        label = chances[np.arange(2000), histories.labels[:, t]]
+        assert (label > 0.0).all()
+        differences.append(label - (chances**2).sum(axis=1))
+    for episode in np.split(np.array(differences), 3):
+        per_lifetime = episode.mean(axis=0)
+        assert abs(per_lifetime.mean()) < 4 * per_lifetime.std() / np.sqrt(2000) + 1e-12
+
+
+def test_the_benchmark_prints_its_tables(tmp_path):
+    module = paper_in_context()
+    bandit = module.TABLES["bandit"]
+    module.TABLES["bandit"] = dataclasses.replace(bandit, rows=bandit.rows[:3])
+    lines = []
+    options = {"lifetimes": 10, "runs": str(tmp_path), "scale": 1e-6, "write": lines.append}
+    measured = module.print_tables(["bandit"], **options)
+    assert list(measured) == [("bandit", "random", -1), ("bandit", "DPT", 0), ("bandit", "DPT's limit: thompson", -1)]
+    assert module.print_tables(["bandit"], **options) == measured  # finished trainings are not repeated
+    with pytest.raises(ValueError, match="holds another training"):
+        row = dataclasses.replace(bandit.rows[1], options={"lifetimes_per_batch": 8})
+        module.train_row(bandit, row, 0, tmp_path, 1e-6)
+
+
+# --- what is shipped --------------------------------------------------------------------------------------------------
+
+SHIPPED = sorted(path.parent for name in ("ad", "dpt") for path in (ROOT / name).glob("*/config.json"))
+
+
+def test_at_least_five_checkpoints_of_each_kind_ship():
+    for name in ("ad", "dpt"):
+        assert sum(folder.parent.name == name for folder in SHIPPED) >= 5
+
+
+@pytest.mark.parametrize("folder", SHIPPED, ids=lambda folder: f"{folder.parent.name}-{folder.name}")
+def test_shipped_checkpoints_say_where_they_come_from(folder):
+    config = json.loads((folder / "config.json").read_text())
+    assert (folder / "policy.safetensors").stat().st_size < 5_000_000
+    assert config["algorithm"] == folder.parent.name and config["env_id"] == f"daytwo/{folder.name}"
+    assert config["command"].startswith(f"daytwo train {folder.parent.name} daytwo/{folder.name}")
+    assert config["privileged"] == (folder.parent.name == "dpt")
+    assert config["split"] == "train" and config["evaluation"]["split"] == "test"
+    for name in ("seed", "seconds", "steps_done", "versions", "machine", "source"):
+        assert name in config
+
+
+@pytest.mark.parametrize("folder", SHIPPED, ids=lambda folder: f"{folder.parent.name}-{folder.name}")
+def test_shipped_checkpoints_reach_their_recorded_figure(folder):
+    """Other lifetimes than those of the record: the difference is within 4 standard errors."""
+    told = json.loads((folder / "config.json").read_text())["evaluation"]
+    result = daytwo.evaluate(folder.parent.name, f"daytwo/{folder.name}", lifetimes=32, seed=told["seed"] + 1)
+    means = np.nanmean(result.normalized, axis=1)
+    error = np.hypot(means.std(ddof=1) / np.sqrt(len(means)), told["half_width"] / 1.96)
+    assert abs(means.mean() - told["normalized"]) < 4 * error
+    assert result.provenance["source"] and told["normalized"] - told["half_width"] > told["wiped"]
