@@ -352,6 +352,7 @@ def train_ppo(
                     resume=find_checkpoint(out) is not None,
                     settings=lived,
                     overrides=ppo_options(description.horizon),
+                    evaluate=False,
                     progress=progress,
                 )
                 if not summary.finished:

@@ -1,0 +1,94 @@
+"""How to train which algorithm on which environment, where nothing else is asked for.
+
+A preset's ``steps`` are those of the whole run and its ``settings`` say which course is lived and how it is paid; a
+preset never changes the tasks. Everything else is a field of the algorithm's config, and what a family's line does not
+name is as ``default`` says, and then as the config class does.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+# What a preset's settings may be. The first four are one choice: whoever names a course names all of it.
+COURSE_SETTINGS = ("course", "level", "episodes", "mastery")
+PRESET_SETTINGS = (*COURSE_SETTINGS, "reward", "rate", "dense", "show")
+
+# One line per family.
+# fmt: off
+PRESETS: dict[str, dict[str, dict[str, Any]]] = {
+    "rl2": {
+        "default": {"steps": 10_000_000},
+        "Bandit": {"steps": 8_000_000, "entropy": 0.03},
+        "TabularMDP": {"steps": 15_000_000, "entropy": 0.03, "hidden_size": 96},
+        "DarkRoom": {"steps": 12_000_000, "entropy": 0.01, "hidden_size": 96, "imitate": 0.5},
+        "Maze": {"steps": 12_000_000, "entropy": 0.01, "hidden_size": 128, "imitate": 0.7},
+        "LearningSet": {"steps": 10_000_000, "entropy": 0.01, "hidden_size": 128, "encoder_size": 128, "imitate": 0.8},
+        "Alchemy": {"steps": 10_000_000, "entropy": 0.01, "hidden_size": 96, "imitate": 0.6},
+        "Textbook": {"steps": 10_000_000, "entropy": 0.01, "hidden_size": 128, "imitate": 0.7},
+        "Laboratory": {"steps": 10_000_000, "entropy": 0.01, "hidden_size": 128, "imitate": 0.7},
+        "Workplace": {"steps": 12_000_000, "entropy": 0.02, "hidden_size": 96, "imitate": 0.5},
+        "PointRobot": {"steps": 12_000_000, "entropy": 0.0, "hidden_size": 96, "imitate": 0.6, "std": 0.3},
+        "CartPole": {"steps": 12_000_000, "entropy": 0.005, "hidden_size": 96, "imitate": 0.6, "discount": 0.995, "rollout_steps": 128},  # noqa: E501
+    },
+    "recurrent-ppo": {
+        "default": {"steps": 4_000_000},
+    },
+    "ppo": {
+        "default": {"steps": 4_000_000},
+    },
+    "ppo-statistics": {
+        "default": {"steps": 4_000_000},
+    },
+    "dpt": {
+        "default": {"steps": 4_000_000},
+        "TabularMDP": {"steps": 5_000_000},
+    },
+    "ad": {
+        "default": {"steps": 6_000_000},
+        "PointRobot": {"steps": 5_000_000},
+    },
+}
+# fmt: on
+
+
+@dataclass(frozen=True)
+class Preset:
+    """One line of `PRESETS`, with the defaults.
+
+    Attributes:
+        steps: of the whole run.
+        settings: keyword arguments of the environment.
+        options: fields of the algorithm's config.
+    """
+
+    steps: int
+    settings: Mapping[str, Any]
+    options: Mapping[str, Any]
+
+
+def family_key(env_id: Any) -> str:
+    """The name that an environment's preset has: ``"Maze"`` for ``"daytwo/Maze-v0"``."""
+    if isinstance(env_id, str):
+        return env_id.rpartition("/")[2].partition("-v")[0]
+    return str(getattr(env_id, "name", ""))
+
+
+def find_preset(algorithm: str, env_id: Any) -> Preset:
+    """The preset of an algorithm for an environment.
+
+    Args:
+        algorithm: a key of `PRESETS`.
+        env_id: an environment's id; one without a line of its own has the default.
+    """
+    lines = PRESETS[algorithm]
+    both = {**lines["default"], **lines.get(family_key(env_id), {})}
+    return Preset(both.pop("steps"), both.pop("settings", {}), both)
+
+
+def settings_with(preset: Preset, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The environment's settings: those given, and the preset's where they leave room.
+
+    A course that is given stands for itself: the preset's level and number of episodes belong to another one.
+    """
+    taken = COURSE_SETTINGS if "course" in given else ()
+    return {**{name: value for name, value in preset.settings.items() if name not in taken}, **given}
