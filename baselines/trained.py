@@ -103,6 +103,7 @@ class TrainedAgent:
         policy = config["policy"]
         self.greedy = bool(policy.get("greedy", False) if greedy is None else greedy)
         self._masked = bool(policy.get("masked", False))
+        self._previous = bool(policy.get("previous", False))
         self._network = Network(tensors, policy.get("activation", "tanh"))
         inputs = int(policy.get("inputs", config["interface"]["size"]))
         outputs = int(policy.get("outputs", config["interface"]["actions"]["number"]))
@@ -127,12 +128,17 @@ class TrainedAgent:
             from daytwo.summary import Summary
 
             self._summary = Summary(spec, len(seeds))
+        self._last = np.zeros((len(seeds), spec.layout.size), dtype=np.float32)
 
     def act(self, observations: np.ndarray, fresh: np.ndarray) -> np.ndarray:
         """One action per lifetime, ``int64[N]`` or ``float64[N, d]``."""
         rows = observations
         if self._summary is not None:
             rows = np.concatenate([rows, self._summary.update(observations, fresh)], axis=1)
+        if self._previous:
+            self._last[fresh] = 0.0
+            rows = np.concatenate([rows, self._last], axis=1)
+            self._last = np.array(observations, dtype=np.float32)
         outputs = self._network.forward(rows, fresh)
         if self._spec.continuous:
             deviations = self._network.log_std

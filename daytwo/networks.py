@@ -43,7 +43,7 @@ def _sigmoid(x):
 
 
 @kernel
-def _forward(observations, fresh, sizes, kind, first, recurrent, relu, weights, hidden, cell, work, out):
+def _forward(observations, fresh, sizes, kind, first, recurrent, gated, relu, weights, hidden, cell, work, out):
     """One step of a network in every lifetime.
 
     Args:
@@ -53,12 +53,15 @@ def _forward(observations, fresh, sizes, kind, first, recurrent, relu, weights, 
         kind: of the recurrent layers, `LSTM` or `GRU`.
         first: the first recurrent layer; the layers before it are dense.
         recurrent: how many layers, from the first one on, are recurrent.
+        gated: the first dense layer after the recurrent ones reads the state and, beside it, the state times a gate that
+            looks at what the last recurrent layer took in.
         relu: hidden dense layers use ReLU instead of tanh.
         weights: ``float64[...]``, layer after layer: bias, then the matrix input by input (recurrent layers: both
-            matrices, and between them a GRU's bias of the candidate's recurrent part).
+            matrices, and between them a GRU's bias of the candidate's recurrent part); the gate after the last
+            recurrent layer.
         hidden: ``float64[N, recurrent, H]``, changed in place.
         cell: the same for the cells.
-        work: ``float64[4, 4 * widest]``, scratch.
+        work: ``float64[5, 4 * widest]``, scratch.
         out: ``float64[N, outputs]``.
     """
     layers = len(sizes) - 1
@@ -75,8 +78,12 @@ def _forward(observations, fresh, sizes, kind, first, recurrent, relu, weights, 
         at = 0
         for layer in range(layers):
             width, count = sizes[layer], sizes[layer + 1]
+            if gated and layer == first + recurrent:
+                width *= 2
             if first <= layer < first + recurrent:
                 k = layer - first
+                for j in range(width):
+                    work[4, j] = values[j]
                 for j in range(count):
                     work[2, j] = hidden[i, k, j]
                 if kind == LSTM:
@@ -105,6 +112,12 @@ def _forward(observations, fresh, sizes, kind, first, recurrent, relu, weights, 
                         new = math.tanh(sums[2 * count + j] + reset * work[3, 2 * count + j])
                         values[j] = new + update * (work[2, j] - new)
                         hidden[i, k, j] = values[j]
+                if gated and k == recurrent - 1:
+                    for j in range(count):
+                        sums[j] = weights[at + j]
+                    at = _add_product(sums, count, work[4], width, weights, at + count)
+                    for j in range(count):
+                        values[count + j] = values[j] * _sigmoid(sums[j])
             else:
                 for j in range(count):
                     sums[j] = weights[at + j]
@@ -182,8 +195,9 @@ class Network:
             tensors: weights by name: those of a Stable-Baselines3 policy's ``state_dict`` (dense, or sb3-contrib's LSTM
                 and dense), or those of DayTwo's recurrent policies: ``encoder.weight`` and ``encoder.bias`` (optional),
                 ``gru.input_weight``, ``gru.input_bias``, ``gru.state_weight``, ``gru.state_bias``
-                (`daytwo.integrations.gru.LifetimeGru`), ``action_net.weight`` and ``action_net.bias``; ``log_std`` for
-                continuous actions; ``input_scale``: what observations are multiplied with.
+                (`daytwo.integrations.gru.LifetimeGru`), ``gate.weight`` and ``gate.bias`` (optional),
+                ``action_net.weight`` and ``action_net.bias``; ``log_std`` for continuous actions; ``input_scale``:
+                what observations are multiplied with.
             activation: of the hidden dense layers, ``tanh`` or ``relu``.
 
         Raises:
@@ -222,10 +236,11 @@ class Network:
         def add_dense(name: str) -> None:
             matrix = begin(take(f"{name}.weight"))
             parts.append(take(f"{name}.bias"))
-            add(matrix, sizes[-1], matrix.shape[0])
+            doubled = self.gated and len(sizes) == self.first + self.recurrent + 1
+            add(matrix, sizes[-1] * (2 if doubled else 1), matrix.shape[0])
             sizes.append(matrix.shape[0])
 
-        self.kind, self.first, self.recurrent = LSTM, 0, 0
+        self.kind, self.first, self.recurrent, self.gated = LSTM, 0, 0, False
         if "gru.input_weight" in tensors:
             self.kind, self.recurrent = GRU, 1
             if "encoder.weight" in tensors:
@@ -237,6 +252,11 @@ class Network:
             add(inputs, sizes[-1], 3 * count)
             parts.append(take("gru.state_bias"))
             add(states, count, 3 * count)
+            if "gate.weight" in tensors:
+                self.gated = True
+                gate = take("gate.weight")
+                parts.append(take("gate.bias"))
+                add(gate if self.first or scale is None else gate * scale, sizes[-1], count)
             sizes.append(count)
         while f"lstm_actor.weight_ih_l{self.recurrent}" in tensors:
             layer = self.recurrent
@@ -257,7 +277,7 @@ class Network:
         self.log_std = take("log_std") if "log_std" in tensors else None
         self.sizes = np.array(sizes, dtype=np.int64)
         self.weights = np.concatenate(parts)
-        self._work = np.zeros((4, 4 * max(sizes)))
+        self._work = np.zeros((5, 4 * max(sizes)))
 
     def begin(self, lanes: int) -> None:
         """Clear the hidden state of ``lanes`` lifetimes."""
@@ -275,6 +295,7 @@ class Network:
             self.kind,
             self.first,
             self.recurrent,
+            self.gated,
             self.relu,
             self.weights,
             self._hidden,

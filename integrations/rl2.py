@@ -173,6 +173,8 @@ class GruPolicy(BasePolicy):
         hidden_size: int = 64,
         update_bias: float = 1.0,
         encoder_size: int = 0,
+        gated: bool = False,
+        previous: bool = False,
         value_size: int = 64,
         std: float = 0.5,
         auxiliary: bool = False,
@@ -186,6 +188,9 @@ class GruPolicy(BasePolicy):
             hidden_size: units of the GRU.
             update_bias: of its update gate at the start (see `LifetimeGru`).
             encoder_size: units of a dense layer before the GRU; 0 for none.
+            gated: read actions and values off the state and, beside it, the state times a gate that looks at the
+                observation: what of the memory counts depends on what is seen.
+            previous: show the observation before the present one as well (zeros when a lifetime begins).
             value_size: hidden units of the value's head.
             std: standard deviation of continuous actions at the start.
             auxiliary: add a head that predicts the oracle's action (training only).
@@ -199,7 +204,8 @@ class GruPolicy(BasePolicy):
         super().__init__(observation_space, action_space)
         self.continuous = isinstance(action_space, spaces.Box)
         self.outputs = int(np.prod(action_space.shape)) if self.continuous else int(action_space.n)  # type: ignore[union-attr]
-        inputs = observation_space.shape[0]
+        inputs = observation_space.shape[0] * (2 if previous else 1)
+        self.previous = previous
         self.register_buffer("input_scale", torch.ones(inputs))
         self.encoder: nn.Linear | None = None
         if encoder_size:
@@ -207,9 +213,11 @@ class GruPolicy(BasePolicy):
             nn.init.orthogonal_(self.encoder.weight)
             nn.init.zeros_(self.encoder.bias)
         self.gru = LifetimeGru(encoder_size or inputs, hidden_size, update_bias=update_bias)
-        self.action_net = nn.Linear(hidden_size, self.outputs)
-        self.value_net = nn.Sequential(nn.Linear(hidden_size + 1, value_size), nn.ReLU(), nn.Linear(value_size, 1))
-        self.auxiliary_net = nn.Linear(hidden_size, self.outputs) if auxiliary else None
+        self.gate = nn.Linear(encoder_size or inputs, hidden_size) if gated else None
+        read = 2 * hidden_size if gated else hidden_size
+        self.action_net = nn.Linear(read, self.outputs)
+        self.value_net = nn.Sequential(nn.Linear(read + 1, value_size), nn.ReLU(), nn.Linear(value_size, 1))
+        self.auxiliary_net = nn.Linear(read, self.outputs) if auxiliary else None
         for layer, gain in ((self.action_net, 0.01), (self.value_net[0], 1.0), (self.value_net[2], 0.1)):
             nn.init.orthogonal_(layer.weight, gain)  # type: ignore[arg-type]
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
@@ -223,6 +231,8 @@ class GruPolicy(BasePolicy):
             "lr_schedule": self._dummy_schedule,
             "hidden_size": self.gru.size,
             "encoder_size": 0 if self.encoder is None else self.encoder.out_features,
+            "gated": self.gate is not None,
+            "previous": self.previous,
             "value_size": self.value_net[0].out_features,
             "auxiliary": self.auxiliary_net is not None,
         }
@@ -233,17 +243,35 @@ class GruPolicy(BasePolicy):
         scaled = observations * self.input_scale
         return scaled if self.encoder is None else torch.tanh(self.encoder(scaled))
 
-    def forward(self, observations: torch.Tensor, start: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
-        """States of the memory, ``[T, N, H]``; see `LifetimeGru.forward`."""
-        return self.gru(self.encode(observations), start, keep)
+    def _read(self, states: torch.Tensor, encoded: torch.Tensor) -> torch.Tensor:
+        """What the heads read, ``[..., R]``: the states, and beside them the states times the gate if there is one."""
+        return states if self.gate is None else torch.cat([states, states * torch.sigmoid(self.gate(encoded))], dim=-1)
 
-    def step(self, observations: torch.Tensor, state: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
-        """One step of the memory, without gradients: ``[N, D]`` and ``[N, H]`` to ``[N, H]``."""
+    def forward(self, observations: torch.Tensor, start: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+        """What the heads read, ``[T, N, R]``; the arguments are those of `LifetimeGru.forward`."""
+        encoded = self.encode(observations)
+        return self._read(self.gru(encoded, start, keep), encoded)
+
+    def step(
+        self, observations: torch.Tensor, state: torch.Tensor, keep: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """One step, without gradients.
+
+        Args:
+            observations: ``[N, D]``.
+            state: of the memory, ``[N, H]``.
+            keep: ``[N]``, 0 where a lifetime begins, else 1.
+
+        Returns:
+            The new state ``[N, H]``, and what the heads read ``[N, R]``.
+        """
         with torch.no_grad():
+            encoded = self.encode(observations)
             if observations.device.type != "cpu":
-                return self.forward(observations.unsqueeze(0), state, keep.unsqueeze(0))[0]
+                new = self.gru(encoded.unsqueeze(0), state, keep.unsqueeze(0))[0]
+                return new, self._read(new, encoded)
             gru = self.gru
-            inputs = torch.nn.functional.linear(self.encode(observations), gru.input_weight, gru.input_bias)
+            inputs = torch.nn.functional.linear(encoded, gru.input_weight, gru.input_bias)
             before, after = torch.empty_like(state), torch.empty_like(state)
             clear(state.numpy(), keep.numpy(), before.numpy())
             recurrent = before @ gru.state_weight.t()
@@ -256,10 +284,10 @@ class GruPolicy(BasePolicy):
                 work,
                 after.numpy(),
             )
-            return after
+            return after, self._read(after, encoded)
 
     def value(self, states: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
-        """Normalised values of ``states[..., H]`` at ``time[...]``, the share of the lifetime that is over."""
+        """Normalised values of ``states[..., R]``, as the heads read them, at ``time[...]``, the share of the lifetime."""
         first, last = self.value_net[0], self.value_net[2]
         weight = first.weight  # type: ignore[union-attr]
         hidden = torch.nn.functional.linear(states, weight[:, :-1], first.bias)  # type: ignore[index,arg-type]
@@ -268,7 +296,7 @@ class GruPolicy(BasePolicy):
 
     def tensors(self) -> dict[str, np.ndarray]:
         """The weights it acts with, as `daytwo.networks.Network` takes them."""
-        kept = ("input_scale", "encoder.", "gru.", "action_net.", "log_std")
+        kept = ("input_scale", "encoder.", "gru.", "gate.", "action_net.", "log_std")
         return {
             name: tensor.detach().cpu().numpy().copy()
             for name, tensor in self.state_dict().items()
@@ -300,12 +328,15 @@ class GruPolicy(BasePolicy):
         rows = np.asarray(observation, dtype=np.float32)
         single = rows.ndim == 1
         rows = rows.reshape(-1, rows.shape[-1])
-        old = np.zeros((len(rows), self.gru.size), dtype=np.float32) if state is None else state[0]
+        blank = (np.zeros((len(rows), self.gru.size), dtype=np.float32), np.zeros_like(rows))
+        old, last = blank if state is None else (state[0], state[1])
         starts = np.zeros(len(rows)) if episode_start is None else np.asarray(episode_start)
-        keep = torch.as_tensor(1.0 - starts.astype(np.float32), device=self.device)
-        new = self.step(torch.as_tensor(rows, device=self.device), torch.as_tensor(old, device=self.device), keep)
+        kept = 1.0 - starts.astype(np.float32)
+        shown = np.concatenate([rows, kept[:, None] * last], axis=1) if self.previous else rows
+        tensors = (torch.as_tensor(array, device=self.device) for array in (shown, old, kept))
+        new, read = self.step(*tensors)
         with torch.no_grad():
-            outputs = self.action_net(new)
+            outputs = self.action_net(read)
             if self.continuous:
                 assert self.log_std is not None
                 actions = outputs if deterministic else torch.normal(outputs, self.log_std.exp().expand_as(outputs))
@@ -314,16 +345,18 @@ class GruPolicy(BasePolicy):
                 chosen = outputs.argmax(dim=1).cpu().numpy()
             else:
                 chosen = torch.distributions.Categorical(logits=outputs).sample().cpu().numpy()
-        return (chosen[0] if single else chosen), (new.cpu().numpy(),)
+        return (chosen[0] if single else chosen), (new.cpu().numpy(), rows)
 
 
 class _Rollout:
     """Arrays ``[T, N, ...]`` of one rollout."""
 
-    def __init__(self, steps: int, lanes: int, inputs: int, hidden: int, outputs: int, continuous: bool) -> None:
+    def __init__(self, steps: int, lanes: int, policy: GruPolicy) -> None:
+        inputs, hidden = policy.input_scale.shape[0], policy.gru.size
+        read, outputs, continuous = policy.action_net.in_features, policy.outputs, policy.continuous
         self.observations = np.zeros((steps, lanes, inputs), dtype=np.float32)
         self.keep = np.zeros((steps, lanes), dtype=np.float32)
-        self.states = np.zeros((steps, lanes, hidden), dtype=np.float32)
+        self.read = np.zeros((steps, lanes, read), dtype=np.float32)
         self.start = np.zeros((lanes, hidden), dtype=np.float32)
         shape = (steps, lanes, outputs) if continuous else (steps, lanes)
         self.actions = np.zeros(shape, dtype=np.float32 if continuous else np.int64)
@@ -497,10 +530,8 @@ class RL2(OnPolicyAlgorithm):
         self.scaled = False
         self.state = np.zeros((self.n_envs, self.policy.gru.size), dtype=np.float32)
         self.position = np.zeros(self.n_envs, dtype=np.int64)
-        policy = self.policy
-        self.rollout = _Rollout(
-            self.n_steps, self.n_envs, policy.input_scale.shape[0], policy.gru.size, policy.outputs, policy.continuous
-        )
+        self.rollout = _Rollout(self.n_steps, self.n_envs, self.policy)
+        self.last = np.zeros((self.n_envs, *self.observation_space.shape), dtype=np.float32)
         self._teacher: Any = None
 
     def set_env(self, env: Any, force_reset: bool = True) -> None:
@@ -511,7 +542,7 @@ class RL2(OnPolicyAlgorithm):
         self._setup_lifetimes()
 
     def _excluded_save_params(self) -> list[str]:
-        mine = ["rollout", "_teacher", "state", "position", "random", "rollout_buffer"]
+        mine = ["rollout", "_teacher", "state", "last", "position", "random", "rollout_buffer"]
         return [*super()._excluded_save_params(), *mine]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
@@ -559,8 +590,8 @@ class RL2(OnPolicyAlgorithm):
         shown = self.num_timesteps / max(1.0, self.imitate * self._total_timesteps)
         taught = self.random.random(self.n_envs) >= shown if rollout.imitated else None
         for t in range(self.n_steps):
-            rollout.observations[t] = observations
             rollout.keep[t] = 1.0 - starts
+            self._show(observations, rollout.keep[t], rollout.observations[t])
             self.position[starts] = 0
             rollout.positions[t] = np.minimum(self.position, self.lifetime_steps - 1)
             if rollout.imitated:
@@ -568,10 +599,11 @@ class RL2(OnPolicyAlgorithm):
             elif self.auxiliary and lifetimes is not None:
                 rollout.labels[t] = lifetimes.env.oracle_actions()
             rows = torch.from_numpy(rollout.observations[t]).to(self.device)
-            state = policy.step(rows, state, torch.from_numpy(rollout.keep[t]).to(self.device))
+            state, read = policy.step(rows, state, torch.from_numpy(rollout.keep[t]).to(self.device))
             with torch.no_grad():
-                outputs = torch.nn.functional.linear(state, action_net.weight, action_net.bias).cpu().numpy()
-            rollout.states[t] = state.cpu().numpy()
+                outputs = torch.nn.functional.linear(read, action_net.weight, action_net.bias).cpu().numpy()
+            rollout.read[t] = read.cpu().numpy()
+            self.last[:] = observations
             actions = rollout.actions[t]
             if deviation is not None:
                 noise = self.random.standard_normal(outputs.shape, dtype=np.float32)
@@ -607,8 +639,15 @@ class RL2(OnPolicyAlgorithm):
         callback.on_rollout_end()
         return True
 
+    def _show(self, observations: Any, keep: np.ndarray, rows: np.ndarray) -> None:
+        """What the policy takes in, written to ``rows[N, D]``: the observations, and the last ones if it sees them."""
+        width = self.last.shape[1]
+        rows[:, :width] = observations
+        if self.policy.previous:
+            np.multiply(keep[:, None], self.last, out=rows[:, width:])
+
     def _values(self, states: np.ndarray, positions: np.ndarray) -> np.ndarray:
-        """Value estimates of ``states[..., H]`` at ``positions[...]``, in units of reward."""
+        """Value estimates of ``states[..., R]`` at ``positions[...]``, in units of reward."""
         time = torch.from_numpy((positions / self.lifetime_steps).astype(np.float32)).to(self.device)
         with torch.no_grad():
             normalized = self.policy.value(torch.from_numpy(states).to(self.device), time).cpu().numpy()
@@ -619,11 +658,13 @@ class RL2(OnPolicyAlgorithm):
     def _estimate(self, starts: np.ndarray) -> None:
         """Advantages and value targets of the rollout."""
         rollout, policy = self.rollout, self.policy
-        rollout.values = self._values(rollout.states, rollout.positions)
-        rows = torch.as_tensor(np.asarray(self._last_obs), device=self.device)
+        rollout.values = self._values(rollout.read, rollout.positions)
+        shown = np.zeros_like(rollout.observations[0])
+        self._show(self._last_obs, 1.0 - starts.astype(np.float32), shown)
+        rows = torch.as_tensor(shown, device=self.device)
         state = torch.as_tensor(self.state, device=self.device)
         keep = torch.from_numpy(1.0 - starts.astype(np.float32)).to(self.device)
-        following = policy.step(rows, state, keep).cpu().numpy()
+        following = policy.step(rows, state, keep)[1].cpu().numpy()
         position = np.minimum(np.where(starts, 0, self.position), self.lifetime_steps - 1)
         last = self._values(following, position)
         generalized_advantages(
@@ -789,6 +830,8 @@ class RL2Trainer:
                 "hidden_size": config.hidden_size,
                 "update_bias": config.update_bias,
                 "encoder_size": config.encoder_size,
+                "gated": config.gated,
+                "previous": config.previous,
                 "value_size": config.value_size,
                 "std": config.std,
             },
@@ -858,6 +901,9 @@ class RL2Trainer:
                 "masked": self.config.masked and not self.spec.continuous,
                 "hidden_size": self.config.hidden_size,
                 "encoder_size": self.config.encoder_size,
+                "gated": self.config.gated,
+                "previous": self.config.previous,
+                "inputs": self.spec.layout.size * (2 if self.config.previous else 1),
                 "parameters": sum(tensor.size for tensor in self.tensors().values()),
             },
             "privileged": bool(self.config.auxiliary),
@@ -883,6 +929,7 @@ class RL2Trainer:
             "observations": np.array(model._last_obs),
             "starts": np.array(model._last_episode_starts),
             "hidden": model.state.copy(),
+            "last": model.last.copy(),
             "position": model.position.copy(),
             "value_scale": {"mean": scale.mean.copy(), "square": scale.square.copy(), "seen": scale.seen.copy()},
             "random": model.random.bit_generator.state,
@@ -901,6 +948,7 @@ class RL2Trainer:
         model._last_obs = np.array(state["observations"])
         model._last_episode_starts = np.array(state["starts"])
         model.state, model.position = np.array(state["hidden"]), np.array(state["position"])
+        model.last = np.array(state["last"])
         for name in ("mean", "square", "seen"):
             setattr(model.value_scale, name, np.array(state["value_scale"][name]))
         model.random.bit_generator.state = state["random"]

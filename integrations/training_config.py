@@ -108,6 +108,9 @@ class RL2Config:
     Attributes:
         hidden_size: units of the GRU.
         encoder_size: units of a dense layer between the observation and the GRU; 0 for none.
+        gated: read actions and values off the memory and, beside it, the memory times a gate that looks at the
+            observation.
+        previous: show the observation before the present one as well.
         update_bias: of the GRU's update gate at the start: above 0 it keeps its state before it has learnt to.
         rollout_steps: steps each lane takes between two updates, through all of which gradients flow; the state is
             carried on. None for whole lifetimes.
@@ -138,6 +141,8 @@ class RL2Config:
 
     hidden_size: int = 64
     encoder_size: int = 0
+    gated: bool = False
+    previous: bool = False
     update_bias: float = 1.0
     rollout_steps: int | None = 100
     lifetimes_per_batch: int = 64
@@ -173,8 +178,9 @@ class RL2Config:
         _number(self, -INFINITY, INFINITY, "update_bias")
         if self.normalize not in ("step", "all", "none"):
             raise ValueError(f"normalize must be one of 'step', 'all', 'none', received {self.normalize!r}.")
-        if not isinstance(self.masked, bool):
-            raise ValueError(f"masked must be True or False, received {self.masked!r}.")
+        for name in ("masked", "gated", "previous"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name} must be True or False, received {getattr(self, name)!r}.")
         if not isinstance(self.teacher, str):
             raise ValueError(f"teacher must be an agent's name, received {self.teacher!r}.")
         if self.initial is not None and not isinstance(self.initial, str):
