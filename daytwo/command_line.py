@@ -299,30 +299,57 @@ def ladder(
 
 @app.command()
 def train(
-    algorithm: Annotated[str, typer.Argument(help="ppo (no memory) or recurrent-ppo (an LSTM).")],
+    algorithm: Annotated[
+        str, typer.Argument(help="rl2, recurrent-ppo, ppo (no memory), ppo-statistics, dpt or ad (docs/training.md).")
+    ],
     env: Env,
     settings: Settings = None,
-    steps: Annotated[int, typer.Option(min=1, help="Environment steps of the whole run.")] = 4_000_000,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Environment steps of the whole run; the preset's by default.")
+    ] = None,
     num_envs: Annotated[
         int | None, typer.Option(min=1, help="Lifetimes side by side; chosen to suit by default.")
     ] = None,
     seed: Seed = 0,
     out: Annotated[Path | None, typer.Option(help="Folder of the run; runs/ALGORITHM-ENV-SEED by default.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in that folder.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the last checkpoint in that folder, exactly.")
+    ] = False,
     options: Annotated[
-        str, typer.Option(help="Training options, e.g. 'hidden_size=64 learning_rate=1e-3' (see docs/training.md).")
+        str, typer.Option(help="Training options, e.g. 'hidden_size=64 learning_rate=1e-3'; --describe lists them.")
     ] = "",
-    checkpoint_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = 500_000,
+    checkpoint_every: Annotated[
+        int | None, typer.Option(min=1, help="Steps between checkpoints; an eighth of the run by default.")
+    ] = None,
+    evaluate_every: Annotated[
+        int | None, typer.Option(min=1, help="Steps between validations; a tenth of the run by default.")
+    ] = None,
+    no_evaluate: Annotated[bool, typer.Option("--no-evaluate", help="Do not validate meanwhile.")] = False,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    describe: Annotated[
+        bool, typer.Option("--describe", help="Train nothing: show every training option, its value and its meaning.")
+    ] = False,
 ) -> None:
-    """Meta-train an agent with Stable-Baselines3 (needs the extra: pip install 'daytwo[train]').
+    """Meta-train an agent (needs the extra: pip install 'daytwo[train]').
 
-    Ctrl-C saves a checkpoint. The folder of the run is an agent: daytwo evaluate FOLDER ENV.
+    What is not given is as the preset of ALGORITHM and ENV says. Ctrl-C saves a checkpoint. The folder of the run is an
+    agent: daytwo evaluate FOLDER ENV.
     """
     try:
-        from daytwo.integrations.training import train as run
+        from daytwo.integrations import training
     except ImportError as error:
         raise ImportError(f"Training needs {error.name}: pip install 'daytwo[train]'.") from error
-    summary = run(
+    chosen, overrides = parse_settings(settings), parse_settings(options.split())
+    if describe:
+        plan = training.make_plan(algorithm, env, steps=steps, settings=chosen, overrides=overrides)
+        table = Table("option", "value", "from", "meaning", title=f"{algorithm} on {env}")
+        for row in training.describe_options(algorithm, env, overrides):
+            table.add_row(*row)
+        console.print(table)
+        words = " ".join(f"{name}={value}" for name, value in plan.settings.items()) or "the environment's defaults"
+        console.print(f"{plan.steps:,} steps; settings: {words}. Change options with --options 'NAME=VALUE ...'.")
+        return
+    summary = training.train(
         algorithm,
         env,
         steps=steps,
@@ -330,13 +357,22 @@ def train(
         seed=seed,
         out=out,
         resume=resume,
-        settings=parse_settings(settings),
-        overrides=parse_settings(options.split()),
+        settings=chosen,
+        overrides=overrides,
         checkpoint_every=checkpoint_every,
+        evaluate_every=evaluate_every,
+        evaluate=not no_evaluate,
+        device=device,
     )
-    curve = " ".join(f"{value:.2f}" for value in summary.curve)
     state = "Finished" if summary.finished else "Stopped, to be resumed with --resume"
-    console.print(f"{state}: {summary.steps:,} steps in {summary.seconds:.0f} s. Training curve by episode: {curve}")
+    console.print(f"{state}: {summary.steps:,} steps in {summary.seconds:.0f} s.")
+    if (summary.curve == summary.curve).any():
+        curve = " ".join(f"{value:.2f}" for value in summary.curve)
+        console.print(f"Training curve by episode: {curve}")
+    if summary.validation is not None:
+        told = summary.validation
+        parts = (f"{name} {told[name][0]:.3f} ± {told[name][2] - told[name][0]:.3f}" for name in ("area", "learning"))
+        console.print(f"Validation ({told['lifetimes']} lifetimes, split {told['split']}): {', '.join(parts)}")
     words = " ".join([str(summary.folder), env, *(settings or [])])
     console.print(f"Evaluate it: daytwo evaluate {words}", soft_wrap=True)
 
