@@ -53,8 +53,8 @@ def _forward(observations, fresh, sizes, kind, first, recurrent, gated, relu, we
         kind: of the recurrent layers, `LSTM` or `GRU`.
         first: the first recurrent layer; the layers before it are dense.
         recurrent: how many layers, from the first one on, are recurrent.
-        gated: the first dense layer after the recurrent ones reads the state and, beside it, the state times a gate that
-            looks at what the last recurrent layer took in.
+        gated: the first dense layer after the recurrent ones reads the state and, beside it, the state times a gate;
+            the gate looks at what the last recurrent layer took in.
         relu: hidden dense layers use ReLU instead of tanh.
         weights: ``float64[...]``, layer after layer: bias, then the matrix input by input (recurrent layers: both
             matrices, and between them a GRU's bias of the candidate's recurrent part); the gate after the last

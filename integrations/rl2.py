@@ -287,7 +287,7 @@ class GruPolicy(BasePolicy):
             return after, self._read(after, encoded)
 
     def value(self, states: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
-        """Normalised values of ``states[..., R]``, as the heads read them, at ``time[...]``, the share of the lifetime."""
+        """Normalised values of ``states[..., R]``, as heads read them, at ``time[...]``, the share of the lifetime."""
         first, last = self.value_net[0], self.value_net[2]
         weight = first.weight  # type: ignore[union-attr]
         hidden = torch.nn.functional.linear(states, weight[:, :-1], first.bias)  # type: ignore[index,arg-type]
