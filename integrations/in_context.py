@@ -29,7 +29,7 @@ from daytwo.integrations.transformer import (
 from daytwo.networks import describe_interface
 
 # Steps of one gradient step, and gradient steps of one update, where nothing else is asked for. Small steps learn more
-# from the same lifetimes; eight lifetimes, eight times, fill a chunk of the acting agent.
+# from the same lifetimes; eight times eight of them fill whole chunks of the acting agent.
 TARGET_STEPS = 4096
 BATCHES = 8
 LEAST_LIFETIMES = 8
