@@ -90,7 +90,7 @@ def loaded_settings(saved: Mapping[str, Any]) -> dict[str, Any]:
     return settings
 
 
-def _machine(device: str) -> dict[str, Any]:
+def _machine(device: str = "cpu") -> dict[str, Any]:
     """What the run was made on, without names of hosts or users."""
     model = platform.processor()
     with contextlib.suppress(OSError):
