@@ -71,10 +71,27 @@ def step_gates(inputs, recurrent, bias, before, work, after):
 
 
 @compile_cached
-def _forward_gates(inputs, recurrent, bias, before, gates, after):
-    """One step forward that keeps what the way back needs in ``gates[N, 4H]``."""
-    for i in range(inputs.shape[0]):
-        _gates(inputs[i], recurrent[i], bias, before[i], gates[i], after[i])
+def _forward_gates(t, k, inputs, recurrent, bias, keep, before, gates, output):
+    """Step ``t`` of a sequence, number ``k`` of its block; also clears the state for the next step.
+
+    Args:
+        t: the step.
+        k: its place in ``inputs[K, N, 3H]``, a block of the projected inputs.
+        inputs: see ``k``.
+        recurrent: ``[N, 3H]``, the state's projection.
+        bias: ``[H]``, of the candidate's recurrent part.
+        keep: ``[T, N]``, 0 where a lifetime begins.
+        before: ``[T, N, H]``, states before every step; the next step's is written.
+        gates: ``[T, N, 4H]``, what the way back needs, written.
+        output: ``[T, N, H]``, written.
+    """
+    more = t + 1 < output.shape[0]
+    for i in range(recurrent.shape[0]):
+        _gates(inputs[k, i], recurrent[i], bias, before[t, i], gates[t, i], output[t, i])
+        if more:
+            factor, state, kept = keep[t + 1, i], output[t, i], before[t + 1, i]
+            for j in range(bias.shape[0]):
+                kept[j] = factor * state[j]
 
 
 @compile_cached
@@ -88,91 +105,148 @@ def clear(states, keep, kept):
 
 
 @compile_cached
-def _backward_gates(gates, before, gradient, carried, to_inputs, to_recurrent):
-    """One step back: from ``gradient[N, H]`` of the step's output and ``carried[N, H]`` of the step after it.
+def _backward_gates(t, k, keep, gates, before, gradient, carried, to_recurrent, to_candidate):
+    """Step ``t`` back, number ``k`` of its block.
 
-    Leaves the gradients of both projections, and in ``carried`` the direct part of that of the state before.
+    Args:
+        t: the step.
+        k: its place in the blocks ``to_recurrent`` and ``to_candidate``.
+        keep: ``[T, N]``.
+        gates: ``[T, N, 4H]``.
+        before: ``[T, N, H]``.
+        gradient: ``[T, N, H]``, of the outputs.
+        carried: ``[N, H]``, gradient of the state before the next step; left in it is the direct part of that of the
+            state before this step.
+        to_recurrent: ``[K, N, 3H]``, of the state's projection, written; its first two thirds are also those of the
+            inputs' projection.
+        to_candidate: ``[K, N, H]``, the last third of those of the inputs' projection, written.
     """
-    count = gradient.shape[1]
-    one = np.float32(1.0)
-    for i in range(gradient.shape[0]):
-        saved, old, given, running, x, h = gates[i], before[i], gradient[i], carried[i], to_inputs[i], to_recurrent[i]
+    count, one = gradient.shape[2], np.float32(1.0)
+    more = t + 1 < gradient.shape[0]
+    for i in range(gradient.shape[1]):
+        saved, old, given, running = gates[t, i], before[t, i], gradient[t, i], carried[i]
+        h, dn = to_recurrent[k, i], to_candidate[k, i]
         r, z, n, part = saved[:count], saved[count : 2 * count], saved[2 * count : 3 * count], saved[3 * count :]
-        dr, dz, dn = x[:count], x[count : 2 * count], x[2 * count :]
-        first, last = h[: 2 * count], h[2 * count :]
+        dr, dz, dh = h[:count], h[count : 2 * count], h[2 * count :]
+        factor = keep[t + 1, i] if more else np.float32(0.0)
         for j in range(count):
-            running[j] += given[j]
-        for j in range(count):
-            dn[j] = running[j] * (one - z[j])
-        for j in range(count):
-            dn[j] *= one - n[j] * n[j]
+            running[j] = factor * running[j] + given[j]
         for j in range(count):
             dz[j] = running[j] * (old[j] - n[j])
         for j in range(count):
             dz[j] *= z[j] * (one - z[j])
         for j in range(count):
-            dr[j] = dn[j] * part[j]
+            dn[j] = running[j] * (one - z[j])
         for j in range(count):
-            dr[j] *= r[j] * (one - r[j])
-        for j in range(2 * count):
-            first[j] = x[j]
-        for j in range(count):
-            last[j] = dn[j] * r[j]
+            dn[j] *= one - n[j] * n[j]
         for j in range(count):
             running[j] *= z[j]
+        for j in range(count):
+            dh[j] = dn[j] * r[j]
+        for j in range(count):
+            dr[j] = dh[j] * part[j]
+        for j in range(count):
+            dr[j] *= one - r[j]
+
+
+# Rows whose projections are in work at a time: few enough to stay in a core's second-level cache.
+_BLOCK_ROWS = 512
 
 
 class _CompiledGru(torch.autograd.Function):
+    """The layer on a processor: see `_torch_gru` for what it computes."""
+
     @staticmethod
-    def forward(ctx: Any, inputs: torch.Tensor, start: torch.Tensor, keep: torch.Tensor, weight: torch.Tensor,
-                bias: torch.Tensor) -> torch.Tensor:  # fmt: skip
-        steps, lanes, _ = inputs.shape
-        count = weight.shape[1]
-        across = weight.t().contiguous()
+    def forward(
+        ctx: Any,
+        inputs: torch.Tensor,
+        start: torch.Tensor,
+        keep: torch.Tensor,
+        input_weight: torch.Tensor,
+        input_bias: torch.Tensor,
+        state_weight: torch.Tensor,
+        state_bias: torch.Tensor,
+    ) -> torch.Tensor:
+        inputs, keep = inputs.contiguous(), keep.contiguous()
+        steps, lanes, width = inputs.shape
+        count = state_weight.shape[1]
+        block = min(steps, max(1, _BLOCK_ROWS // lanes))
+        from_inputs, from_state = input_weight.t().contiguous(), state_weight.t().contiguous()
         before, output = torch.empty(steps, lanes, count), torch.empty(steps, lanes, count)
+        torch.mul(start, keep[0].unsqueeze(1), out=before[0])
         gates, recurrent = torch.empty(steps, lanes, 4 * count), torch.empty(lanes, 3 * count)
-        x, kept, b = inputs.contiguous().numpy(), keep.contiguous().numpy(), bias.numpy()
-        old, new, saved, projected = before.numpy(), output.numpy(), gates.numpy(), recurrent.numpy()
-        state = start.contiguous().numpy()
+        projected = torch.empty(block, lanes, 3 * count)
+        flat, target = inputs.view(steps * lanes, width), projected.view(block * lanes, 3 * count)
+        arrays = (projected, recurrent, state_bias, keep, before, gates, output)
+        bare = [array.numpy() for array in arrays]
         for t, row in enumerate(before.unbind(0)):
-            clear(state, kept[t], old[t])
-            torch.mm(row, across, out=recurrent)
-            _forward_gates(x[t], projected, b, old[t], saved[t], new[t])
-            state = new[t]
-        ctx.save_for_backward(before, gates, keep, weight)
+            k = t % block
+            if k == 0:
+                rows = flat[t * lanes : (t + block) * lanes]
+                torch.addmm(input_bias, rows, from_inputs, out=target[: len(rows)])
+            torch.mm(row, from_state, out=recurrent)
+            _forward_gates(t, k, *bare)
+        ctx.save_for_backward(inputs, keep, before, gates, input_weight, state_weight)
         return output
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        before, gates, keep, weight = ctx.saved_tensors
-        steps, lanes, count = before.shape
-        to_inputs, to_recurrent = torch.empty(steps, lanes, 3 * count), torch.empty(steps, lanes, 3 * count)
+        inputs, keep, before, gates, input_weight, state_weight = ctx.saved_tensors
+        steps, lanes, width = inputs.shape
+        count = state_weight.shape[1]
+        block = min(steps, max(1, _BLOCK_ROWS // lanes))
+        to_recurrent, to_candidate = torch.empty(block, lanes, 3 * count), torch.empty(block, lanes, count)
         carried = torch.zeros(lanes, count)
-        given, saved, old = gradients[0].contiguous().numpy(), gates.numpy(), before.numpy()
-        x, h, running, kept = to_inputs.numpy(), to_recurrent.numpy(), carried.numpy(), keep.contiguous().numpy()
+        bare = [array.numpy() for array in (keep, gates, before, gradients[0].contiguous(), carried, to_recurrent,
+                                            to_candidate)]  # fmt: skip
         rows = to_recurrent.unbind(0)
+        by_row, by_row_last = to_recurrent.view(-1, 3 * count), to_candidate.view(-1, count)
+        states, flat = before.view(steps * lanes, count), inputs.view(steps * lanes, width)
+        to_inputs = torch.empty(steps * lanes, width) if ctx.needs_input_grad[0] else None
+        to_input_weight, to_state_weight = torch.zeros(3 * count, width), torch.zeros(3 * count, count)
+        to_input_bias, to_state_bias = torch.zeros(3 * count), torch.zeros(count)
+        gating = slice(0, 2 * count)  # of the reset and update gates
         for t in range(steps - 1, -1, -1):
-            _backward_gates(saved[t], old[t], given[t], running, x[t], h[t])
-            torch.addmm(carried, rows[t], weight, out=carried)
-            clear(running, kept[t], running)
-        flat = to_recurrent.view(steps * lanes, 3 * count)
-        to_weight = flat.t() @ before.view(steps * lanes, count)
-        to_bias = flat[:, 2 * count :].sum(0)
-        # The candidate's recurrent bias is inside the product with the reset gate, as in torch's cell.
-        return to_inputs, carried, None, to_weight, to_bias
+            k = t % block
+            _backward_gates(t, k, *bare)
+            torch.addmm(carried, rows[k], state_weight, out=carried)
+            if k == 0:
+                here = slice(t * lanes, min(t + block, steps) * lanes)
+                h, n = by_row[: here.stop - here.start], by_row_last[: here.stop - here.start]
+                to_state_weight.addmm_(h.t(), states[here])
+                to_input_weight[gating].addmm_(h[:, gating].t(), flat[here])
+                to_input_weight[2 * count :].addmm_(n.t(), flat[here])
+                summed = h.sum(0)
+                to_input_bias[gating] += summed[gating]
+                to_input_bias[2 * count :] += n.sum(0)
+                to_state_bias += summed[2 * count :]
+                if to_inputs is not None:
+                    torch.mm(h[:, gating], input_weight[gating], out=to_inputs[here])
+                    to_inputs[here].addmm_(n, input_weight[2 * count :])
+        to_start = carried * keep[0].unsqueeze(1) if ctx.needs_input_grad[1] else None
+        shaped = None if to_inputs is None else to_inputs.view(steps, lanes, width)
+        return shaped, to_start, None, to_input_weight, to_input_bias, to_state_weight, to_state_bias
 
 
-def _torch_gru(inputs: torch.Tensor, start: torch.Tensor, keep: torch.Tensor, weight: torch.Tensor,
-               bias: torch.Tensor) -> torch.Tensor:  # fmt: skip
-    """The same by torch's operations, for any device and precision."""
-    count, state, outputs = weight.shape[1], start, []
-    across = weight.t()
-    for x, kept in zip(inputs.unbind(0), keep.unbind(0), strict=True):
+def _torch_gru(
+    inputs: torch.Tensor,
+    start: torch.Tensor,
+    keep: torch.Tensor,
+    input_weight: torch.Tensor,
+    input_bias: torch.Tensor,
+    state_weight: torch.Tensor,
+    state_bias: torch.Tensor,
+) -> torch.Tensor:
+    """The layer by torch's operations, for any device and precision."""
+    count, state, outputs = state_weight.shape[1], start, []
+    projected = torch.nn.functional.linear(inputs, input_weight, input_bias)
+    across = state_weight.t()
+    for x, kept in zip(projected.unbind(0), keep.unbind(0), strict=True):
         old = kept.unsqueeze(1) * state
         h = old @ across
         gates = torch.sigmoid(x[:, : 2 * count] + h[:, : 2 * count])
         r, z = gates[:, :count], gates[:, count:]
-        n = torch.tanh(x[:, 2 * count :] + r * (h[:, 2 * count :] + bias))
+        n = torch.tanh(x[:, 2 * count :] + r * (h[:, 2 * count :] + state_bias))
         state = n + z * (old - n)
         outputs.append(state)
     return torch.stack(outputs)
@@ -219,7 +293,7 @@ class LifetimeGru(nn.Module):
         Returns:
             ``[T, N, H]``.
         """
-        projected = torch.nn.functional.linear(inputs, self.input_weight, self.input_bias)
-        plain = projected.device.type == "cpu" and projected.dtype == torch.float32
+        plain = inputs.device.type == "cpu" and inputs.dtype == self.state_weight.dtype == torch.float32
         run = _CompiledGru.apply if plain else _torch_gru
-        return run(projected, start, keep, self.state_weight, self.state_bias)
+        weights = (self.input_weight, self.input_bias, self.state_weight, self.state_bias)
+        return run(inputs, start, keep, *weights)
