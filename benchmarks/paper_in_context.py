@@ -132,7 +132,7 @@ TABLES = {
         "all",
         (
             Row("random", "random"),
-            Row("DPT", "dpt", SMALL, 3_000_000, "all"),
+            Row("DPT", "dpt", {"lifetimes_per_batch": 10, "decay_from": 0.5}, 4_000_000, "all"),
             Row("DPT's exact limit", GoalPosterior),
             Row("  its argmax", lambda: GoalPosterior(argmax=True)),
             Row("AD of the reference learner", "ad", SMALL, 3_000_000, "all"),
@@ -147,7 +147,7 @@ TABLES = {
         "test",
         (
             Row("random", "random"),
-            Row("AD of the reference learner", "ad", SMALL, 3_000_000),
+            Row("AD of the reference learner", "ad", {"lifetimes_per_batch": 40}, 4_000_000),
             Row("reference learner", "reference"),
             Row("known goal", "oracle"),
         ),
