@@ -24,6 +24,7 @@ from torch import nn
 
 from daytwo.agent import LifetimeSpec, find_checkpoint, load, make_agent
 from daytwo.integrations.gru import LifetimeGru, clear, step_gates
+from daytwo.integrations.ppo_loss import Terms, loss
 from daytwo.integrations.stable_baselines3 import LifetimeVecEnv, training_seeds
 from daytwo.kernels import compile_cached
 from daytwo.networks import CHECKPOINT_KIND, describe_interface
@@ -715,9 +716,9 @@ class RL2(OnPolicyAlgorithm):
                 if len(lanes) < self.batch_lifetimes:
                     continue  # a rest of other size would weigh its lifetimes differently
                 batch = {name: tensor.index_select(1, lanes) for name, tensor in whole.items()}
-                loss, told = self._loss(batch, start.index_select(0, lanes), entropy_weight)
+                total, told = self._loss(batch, start.index_select(0, lanes), entropy_weight)
                 policy.optimizer.zero_grad()
-                loss.backward()
+                total.backward()
                 norm = torch.nn.utils.clip_grad_norm_(policy.parameters(), self.max_grad_norm)
                 policy.optimizer.step()
                 told["gradient_norm"] = norm
@@ -736,40 +737,8 @@ class RL2(OnPolicyAlgorithm):
         self, batch: Mapping[str, torch.Tensor], start: torch.Tensor, entropy_weight: float
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """The loss of a minibatch, and its parts."""
-        policy = self.policy
-        states = policy(batch["observations"], start, batch["keep"])
-        outputs = policy.action_net(states)
-        if policy.continuous:
-            noise = (batch["actions"] - outputs) / policy.log_std.exp()
-            chosen = -(0.5 * noise**2 + policy.log_std).sum(-1)
-            entropy = policy.log_std.sum() + 0.5 * policy.outputs * math.log(2.0 * math.pi * math.e)
-        else:
-            if "masks" in batch:
-                outputs = outputs.masked_fill(~batch["masks"], -1e9)
-            logarithms = torch.log_softmax(outputs, dim=-1)
-            asked = batch["labels" if self.rollout.imitated else "actions"]
-            chosen = logarithms.gather(-1, asked.unsqueeze(-1)).squeeze(-1)
-            entropy = -(logarithms.exp() * logarithms).sum(-1).mean()
-        value_loss = 0.5 * (policy.value(states, batch["time"]) - batch["targets"]).square().mean()
-        if self.rollout.imitated:
-            policy_loss = 0.5 * (outputs - batch["labels"]).square().mean() if policy.continuous else -chosen.mean()
-            loss = policy_loss + self.vf_coef * value_loss
-        else:
-            ratio = torch.exp(chosen - batch["old"])
-            clipped = ratio.clamp(1.0 - self.clip_range, 1.0 + self.clip_range)
-            gains = batch["advantages"]
-            policy_loss = -torch.minimum(gains * ratio, gains * clipped).mean()
-            loss = policy_loss - entropy_weight * entropy + self.vf_coef * value_loss
-        told = {"policy_loss": policy_loss, "value_loss": value_loss, "entropy": entropy}
-        if self.auxiliary and not self.rollout.imitated:
-            guess = policy.auxiliary_net(states)
-            if policy.continuous:
-                auxiliary_loss = 0.5 * (guess - batch["labels"]).square().mean()
-            else:
-                auxiliary_loss = torch.nn.functional.cross_entropy(guess.flatten(0, 1), batch["labels"].flatten())
-            loss = loss + self.auxiliary * auxiliary_loss
-            told["auxiliary_loss"] = auxiliary_loss
-        return loss, {name: value.detach() for name, value in told.items()}
+        terms = Terms(self.clip_range, entropy_weight, self.vf_coef, self.auxiliary, self.rollout.imitated)
+        return loss(self.policy, self.policy(batch["observations"], start, batch["keep"]), batch, terms)
 
 
 # --- `daytwo train rl2` -----------------------------------------------------------------------------------------------
