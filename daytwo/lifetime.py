@@ -20,7 +20,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from daytwo import kernels
-from daytwo.agent import LifetimeSpec
+from daytwo.agent import LifetimeSpec, load
 from daytwo.calibration import reference_returns as look_up_reference_returns
 from daytwo.course import Course, named_course
 from daytwo.family import SPLITS, Scene, TaskFamily
@@ -51,7 +51,7 @@ from daytwo.loop import (
 )
 from daytwo.observation import Layout
 from daytwo.random_policy import random_actions, random_vectors
-from daytwo.registration import make_family
+from daytwo.registration import make_family, vector_entry_point
 from daytwo.streams import MASK_64
 
 _MODES = {
@@ -80,6 +80,60 @@ def _count_unshared() -> int:
 
 
 _UNSHARED = _count_unshared()
+
+
+def lane_seeds(seed: Any, num_envs: int) -> np.ndarray | None:
+    """What `reset` was given as seeds, as one per lane.
+
+    Args:
+        seed: None, an integer s of at least 0 (lane i gets s + i), or one per lane.
+        num_envs: how many lanes.
+
+    Returns:
+        ``uint64[num_envs]``, or None.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    if seed is None:
+        return None
+    if isinstance(seed, int | np.integer) and not isinstance(seed, bool):
+        if seed < 0:
+            raise ValueError(f"seed must be 0 or more, received {seed}.")
+        base = int(seed) & MASK_64
+        if base + num_envs <= MASK_64:
+            return np.arange(base, base + num_envs, dtype=np.uint64)
+        return np.array([(base + i) & MASK_64 for i in range(num_envs)], dtype=np.uint64)
+    if isinstance(seed, np.ndarray) and seed.dtype.kind in "iu":
+        array = seed
+    elif isinstance(seed, list | tuple) and all(
+        isinstance(one, int | np.integer) and not isinstance(one, bool) for one in seed
+    ):
+        if any(one < 0 for one in seed):
+            raise ValueError(f"seeds must be 0 or more, received {seed!r}.")
+        array = np.array([int(one) & MASK_64 for one in seed], dtype=np.uint64)
+    else:
+        raise ValueError(f"seed must be None, an integer, or {num_envs} integers; received {seed!r}.")
+    if array.shape != (num_envs,):
+        raise ValueError(f"Expected {num_envs} seeds, one per lifetime, received shape {array.shape}.")
+    if array.dtype.kind == "i" and (array < 0).any():
+        raise ValueError("seeds must be 0 or more.")
+    return array.astype(np.uint64)
+
+
+def check_reset_mask(mask: Any, num_envs: int, began: bool) -> None:
+    """Refuse what cannot be the option ``reset_mask`` of a vector environment's `reset`.
+
+    Raises:
+        ValueError: it is no ``bool[num_envs]``, or chooses nothing.
+        gymnasium.error.ResetNeeded: it leaves lanes out of the first reset.
+    """
+    if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_ or mask.shape != (num_envs,):
+        raise ValueError(f"reset_mask must be a bool array of shape ({num_envs},), received {mask!r}.")
+    if not mask.any():
+        raise ValueError("reset_mask must choose at least one lifetime.")
+    if not began and not mask.all():
+        raise gymnasium.error.ResetNeeded("The first reset must cover every lane: leave reset_mask out.")
 
 
 class _Lifetimes:
@@ -553,32 +607,6 @@ class _Lifetimes:
             self._began = False
             raise ValueError(f"{self.family.name}: no task of split {self.split!r} was found under these settings.")
 
-    def _seeds(self, seed: Any) -> np.ndarray | None:
-        if seed is None:
-            return None
-        if isinstance(seed, int | np.integer) and not isinstance(seed, bool):
-            if seed < 0:
-                raise ValueError(f"seed must be 0 or more, received {seed}.")
-            base = int(seed) & MASK_64
-            if base + self._n <= MASK_64:
-                return np.arange(base, base + self._n, dtype=np.uint64)
-            return np.array([(base + i) & MASK_64 for i in range(self._n)], dtype=np.uint64)
-        if isinstance(seed, np.ndarray) and seed.dtype.kind in "iu":
-            array = seed
-        elif isinstance(seed, list | tuple) and all(
-            isinstance(one, int | np.integer) and not isinstance(one, bool) for one in seed
-        ):
-            if any(one < 0 for one in seed):
-                raise ValueError(f"seeds must be 0 or more, received {seed!r}.")
-            array = np.array([int(one) & MASK_64 for one in seed], dtype=np.uint64)
-        else:
-            raise ValueError(f"seed must be None, an integer, or {self._n} integers; received {seed!r}.")
-        if array.shape != (self._n,):
-            raise ValueError(f"Expected {self._n} seeds, one per lifetime, received shape {array.shape}.")
-        if array.dtype.kind == "i" and (array < 0).any():
-            raise ValueError("seeds must be 0 or more.")
-        return array.astype(np.uint64)
-
     def _check_options(self, options: Mapping[str, Any] | None) -> np.ndarray | None:
         """Apply ``task``, ``level`` and ``course`` of reset's options; returns the reset mask, if any."""
         if not options:
@@ -588,12 +616,7 @@ class _Lifetimes:
                 raise ValueError(f"Unknown reset option {key!r}: expected some of {', '.join(_RESET_OPTIONS)}.")
         mask = options.get("reset_mask")
         if mask is not None:
-            if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_ or mask.shape != (self._n,):
-                raise ValueError(f"reset_mask must be a bool array of shape ({self._n},), received {mask!r}.")
-            if not mask.any():
-                raise ValueError("reset_mask must choose at least one lifetime.")
-            if not self._began and not mask.all():
-                raise gymnasium.error.ResetNeeded("The first reset must cover every lane: leave reset_mask out.")
+            check_reset_mask(mask, self._n, self._began)
         entry = {key: options[key] for key in ("task", "level", "course") if options.get(key) is not None}
         if entry:
             chosen = np.ones(self._n, dtype=np.bool_) if mask is None else mask
@@ -725,7 +748,7 @@ class LifetimeVectorEnv(_Lifetimes, VectorEnv):
         Returns:
             Observations and ``info``.
         """
-        seeds = self._seeds(seed)
+        seeds = lane_seeds(seed, self._n)
         mask = self._check_options(options)
         if mask is not None:
             self._rows, self._pooled = self._rows.copy(), False  # the other lanes' observations stay
@@ -733,6 +756,24 @@ class LifetimeVectorEnv(_Lifetimes, VectorEnv):
             self._rows = self._fresh_rows()
         self._begin(mask, seeds)
         return self._observations(), self._standing_info(np.ones(self._n, dtype=np.bool_))
+
+    def end(self, mask: np.ndarray) -> None:
+        """End chosen lifetimes early: their lanes cost next to nothing until they are reset.
+
+        Args:
+            mask: ``bool[N]``, the lanes.
+
+        Raises:
+            ValueError: wrong shape or dtype, or the environment resets lanes by itself.
+            gymnasium.error.ResetNeeded: before the first `reset`.
+        """
+        if self.autoreset_mode is not AutoresetMode.DISABLED:
+            raise ValueError(f"Only autoreset_mode='Disabled' leaves lanes alone, received {self.autoreset_mode}.")
+        if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_ or mask.shape != (self._n,):
+            raise ValueError(f"mask must be a bool array of shape ({self._n},), received {mask!r}.")
+        self._need_reset()
+        self._lanes.finished[mask] = 1
+        self._flags[TERMINATED, mask] = True
 
     def step(self, actions: Any) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Take one step in every lifetime.
@@ -908,7 +949,7 @@ class LifetimeEnv(_Lifetimes, gymnasium.Env):
             seed: None or an integer of at least 0.
             options: some of ``task``, ``level``, ``course`` for this lifetime (see `set_tasks`).
         """
-        seeds = self._seeds(seed)
+        seeds = lane_seeds(seed, self._n)
         mask = self._check_options(options)
         super().reset(seed=None if seeds is None else int(seeds[0]))
         self._begin(mask, seeds)
@@ -981,3 +1022,20 @@ class LifetimeEnv(_Lifetimes, gymnasium.Env):
         """See `LifetimeVectorEnv.restore`."""
         super().restore(snapshot)
         self._over = not self._began or bool(self._lanes.finished[0])
+
+
+def make_vector_env(env: Any, num_envs: int = 1, **settings: Any) -> Any:
+    """The native vector environment of a family, or of an id that is no single family (``daytwo/Mixture-v0``).
+
+    Args:
+        env: an id, or whatever else `LifetimeVectorEnv` takes as a family.
+        num_envs: how many lifetimes run at a time.
+        **settings: keyword arguments of the environment.
+
+    Raises:
+        ValueError: an unknown id or setting, or a value out of range.
+    """
+    entry_point = vector_entry_point(env)
+    if entry_point is not None:
+        return load(entry_point)(num_envs=num_envs, **settings)
+    return LifetimeVectorEnv(env, num_envs, **settings)

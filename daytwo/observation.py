@@ -93,8 +93,15 @@ class Layout(Mapping[str, slice]):
             "episode": Field("episode", 1, 0.0, float(longest_stage)),
             "stage_length": Field("stage_length", 1, 0.0, float(longest_stage)),
         }
-        low, high, self._slices, at = [], [], {}, 0
-        for field in [*fields, *(extras[name] for name in self.show if name != "final_observation")]:
+        self._arrange([*fields, *(extras[name] for name in self.show if name != "final_observation")])
+
+    def _arrange(self, fields: Iterable[Field]) -> None:
+        """Place parts one after the other, and ``final_observation`` at the end if it is shown."""
+        low: list[float] = []
+        high: list[float] = []
+        self._slices: dict[str, slice] = {}
+        at = 0
+        for field in fields:
             self._slices[field.name] = slice(at, at + field.size)
             low += [field.low] * field.size
             high += [field.high] * field.size

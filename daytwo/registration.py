@@ -10,6 +10,8 @@ from daytwo.agent import load
 from daytwo.family import TaskFamily
 
 _families: dict[str, Any] = {}
+# Environments that are no single family, and the classes of their vector environments.
+_compounds: dict[str, str] = {}
 
 
 def register(family: Any, *, env_id: str | None = None) -> str:
@@ -36,6 +38,8 @@ def register(family: Any, *, env_id: str | None = None) -> str:
         env_id = f"daytwo/{family.name}-v{family.version}"
     if not re.fullmatch(r"[\w-]+/[\w-]+-v\d+", env_id):
         raise ValueError(f"An id reads 'namespace/Name-v0', received {env_id!r}.")
+    if env_id in _compounds:
+        raise ValueError(f"{env_id} is registered already, for {_compounds[env_id]!r}.")
     known = _families.get(env_id)
     if known is not None:
         if known == family or (not isinstance(known, str) and not isinstance(family, str) and _same(known, family)):
@@ -55,12 +59,57 @@ def register(family: Any, *, env_id: str | None = None) -> str:
     return env_id
 
 
+def register_compound(env_id: str, *, entry_point: str, vector_entry_point: str) -> str:
+    """Register an environment whose lifetimes are of several families.
+
+    It is no family: `env_ids`, and with it suites and evaluations, which need one task family with one scale of
+    returns, leave it out.
+
+    Args:
+        env_id: e.g. ``"daytwo/Mixture-v0"``.
+        entry_point: ``"module:Class"`` of the `gymnasium.Env`.
+        vector_entry_point: the same of the vector environment.
+
+    Returns:
+        The id.
+
+    Raises:
+        ValueError: a family has the id already.
+    """
+    if env_id in _families:
+        raise ValueError(f"{env_id} is registered already, for {_families[env_id]!r}.")
+    _compounds[env_id] = vector_entry_point
+    gymnasium.register(
+        id=env_id,
+        entry_point=entry_point,
+        vector_entry_point=vector_entry_point,
+        order_enforce=False,
+        disable_env_checker=True,
+    )
+    return env_id
+
+
+def compound_ids() -> tuple[str, ...]:
+    """The ids of environments whose lifetimes are of several families."""
+    return tuple(_compounds)
+
+
+def vector_entry_point(env: Any) -> str | None:
+    """``"module:Class"`` of the vector environment of an id in `compound_ids`; None for everything else."""
+    return _compounds.get(_bare(env)) if isinstance(env, str) else None
+
+
+def _bare(env_id: str) -> str:
+    """An id without a leading ``daytwo:``."""
+    return env_id.removeprefix("daytwo:") if env_id.startswith("daytwo:daytwo/") else env_id
+
+
 def _same(first: type, second: type) -> bool:
     return (first.__module__, first.__qualname__) == (second.__module__, second.__qualname__)
 
 
 def env_ids() -> tuple[str, ...]:
-    """All registered ids, in the order of registration."""
+    """The ids of all registered families, in the order of registration."""
     return tuple(_families)
 
 
@@ -70,7 +119,12 @@ def family_class(env_id: str) -> type[TaskFamily]:
     Raises:
         ValueError: no such id.
     """
-    name = env_id.removeprefix("daytwo:") if env_id.startswith("daytwo:daytwo/") else env_id
+    name = _bare(env_id)
+    if name in _compounds:
+        raise ValueError(
+            f"{name} is no single family: its lifetimes are of several, which have no common scale of returns. Train "
+            "on it, and evaluate on the families one by one."
+        )
     found = _families.get(name)
     if found is None:
         if ":" in name and "/" not in name:
