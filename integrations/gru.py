@@ -105,29 +105,28 @@ def clear(states, keep, kept):
 
 
 @compile_cached
-def _backward_gates(t, k, keep, gates, before, gradient, carried, to_recurrent, to_candidate):
+def _backward_gates(t, k, keep, gates, before, gradient, carried, projections):
     """Step ``t`` back, number ``k`` of its block.
 
     Args:
         t: the step.
-        k: its place in the blocks ``to_recurrent`` and ``to_candidate``.
+        k: its place in the block ``projections``.
         keep: ``[T, N]``.
         gates: ``[T, N, 4H]``.
         before: ``[T, N, H]``.
         gradient: ``[T, N, H]``, of the outputs.
         carried: ``[N, H]``, gradient of the state before the next step; left in it is the direct part of that of the
             state before this step.
-        to_recurrent: ``[K, N, 3H]``, of the state's projection, written; its first two thirds are also those of the
-            inputs' projection.
-        to_candidate: ``[K, N, H]``, the last third of those of the inputs' projection, written.
+        projections: ``[K, N, 4H]``, written: gradients of the candidate's recurrent part, the reset gate, the update
+            gate and the candidate, each before its non-linearity. The first three are those of the state's projection,
+            the last three those of the inputs'.
     """
     count, one = gradient.shape[2], np.float32(1.0)
     more = t + 1 < gradient.shape[0]
     for i in range(gradient.shape[1]):
-        saved, old, given, running = gates[t, i], before[t, i], gradient[t, i], carried[i]
-        h, dn = to_recurrent[k, i], to_candidate[k, i]
+        saved, old, given, running, row = gates[t, i], before[t, i], gradient[t, i], carried[i], projections[k, i]
         r, z, n, part = saved[:count], saved[count : 2 * count], saved[2 * count : 3 * count], saved[3 * count :]
-        dr, dz, dh = h[:count], h[count : 2 * count], h[2 * count :]
+        dh, dr, dz, dn = row[:count], row[count : 2 * count], row[2 * count : 3 * count], row[3 * count :]
         factor = keep[t + 1, i] if more else np.float32(0.0)
         for j in range(count):
             running[j] = factor * running[j] + given[j]
@@ -150,7 +149,7 @@ def _backward_gates(t, k, keep, gates, before, gradient, carried, to_recurrent, 
 
 
 # Rows whose projections are in work at a time: few enough to stay in a core's second-level cache.
-_BLOCK_ROWS = 512
+_BLOCK_ROWS = 1024
 
 
 class _CompiledGru(torch.autograd.Function):
@@ -195,37 +194,37 @@ class _CompiledGru(torch.autograd.Function):
         steps, lanes, width = inputs.shape
         count = state_weight.shape[1]
         block = min(steps, max(1, _BLOCK_ROWS // lanes))
-        to_recurrent, to_candidate = torch.empty(block, lanes, 3 * count), torch.empty(block, lanes, count)
-        carried = torch.zeros(lanes, count)
-        bare = [array.numpy() for array in (keep, gates, before, gradients[0].contiguous(), carried, to_recurrent,
-                                            to_candidate)]  # fmt: skip
-        rows = to_recurrent.unbind(0)
-        by_row, by_row_last = to_recurrent.view(-1, 3 * count), to_candidate.view(-1, count)
+        projections, carried = torch.empty(block, lanes, 4 * count), torch.zeros(lanes, count)
+        arrays = (keep, gates, before, gradients[0].contiguous(), carried, projections)
+        bare = [array.numpy() for array in arrays]
+        by_state = torch.cat([state_weight[2 * count :], state_weight[: 2 * count]])  # in the projections' order
+        rows, by_row = projections[..., : 3 * count].unbind(0), projections.view(-1, 4 * count)
         states, flat = before.view(steps * lanes, count), inputs.view(steps * lanes, width)
         to_inputs = torch.empty(steps * lanes, width) if ctx.needs_input_grad[0] else None
-        to_input_weight, to_state_weight = torch.zeros(3 * count, width), torch.zeros(3 * count, count)
-        to_input_bias, to_state_bias = torch.zeros(3 * count), torch.zeros(count)
-        gating = slice(0, 2 * count)  # of the reset and update gates
+        # The inputs' side is summed transposed: a product of few columns is slow, one of few rows is not.
+        to_input_weight, to_state_weight = torch.zeros(width, 3 * count), torch.zeros(3 * count, count)
+        to_bias = torch.zeros(4 * count)
         for t in range(steps - 1, -1, -1):
             k = t % block
             _backward_gates(t, k, *bare)
-            torch.addmm(carried, rows[k], state_weight, out=carried)
+            torch.addmm(carried, rows[k], by_state, out=carried)
             if k == 0:
                 here = slice(t * lanes, min(t + block, steps) * lanes)
-                h, n = by_row[: here.stop - here.start], by_row_last[: here.stop - here.start]
-                to_state_weight.addmm_(h.t(), states[here])
-                to_input_weight[gating].addmm_(h[:, gating].t(), flat[here])
-                to_input_weight[2 * count :].addmm_(n.t(), flat[here])
-                summed = h.sum(0)
-                to_input_bias[gating] += summed[gating]
-                to_input_bias[2 * count :] += n.sum(0)
-                to_state_bias += summed[2 * count :]
+                done = by_row[: here.stop - here.start]
+                to_state_weight.addmm_(done[:, : 3 * count].t(), states[here])
+                to_input_weight.addmm_(flat[here].t(), done[:, count:])
+                to_bias += done.sum(0)
                 if to_inputs is not None:
-                    torch.mm(h[:, gating], input_weight[gating], out=to_inputs[here])
-                    to_inputs[here].addmm_(n, input_weight[2 * count :])
-        to_start = carried * keep[0].unsqueeze(1) if ctx.needs_input_grad[1] else None
-        shaped = None if to_inputs is None else to_inputs.view(steps, lanes, width)
-        return shaped, to_start, None, to_input_weight, to_input_bias, to_state_weight, to_state_bias
+                    torch.mm(done[:, count:], input_weight, out=to_inputs[here])
+        return (
+            None if to_inputs is None else to_inputs.view(steps, lanes, width),
+            carried * keep[0].unsqueeze(1) if ctx.needs_input_grad[1] else None,
+            None,
+            to_input_weight.t().contiguous(),
+            to_bias[count:].clone(),
+            to_state_weight.roll(-count, 0),
+            to_bias[:count].clone(),
+        )
 
 
 def _torch_gru(
