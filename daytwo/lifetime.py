@@ -370,12 +370,12 @@ class _Lifetimes:
             return random_vectors(streams, self.family.actions)
         return random_actions(self._mask, streams)
 
-    def tasks(self) -> list[dict[str, Any]]:
-        """The hidden tasks as plain dicts, one per lifetime; needs ``privileged=True``."""
+    def tasks(self, lanes: Sequence[int] | np.ndarray | None = None) -> list[dict[str, Any]]:
+        """The hidden tasks as plain dicts, one per lifetime (of those in ``lanes``); needs ``privileged=True``."""
         if not self.privileged:
             raise PermissionError("Tasks are hidden: make the environment with privileged=True.")
         self._need_reset()
-        return [self.family.task_to_dict(self._task[i]) for i in range(self._n)]
+        return [self.family.task_to_dict(self._task[i]) for i in (range(self._n) if lanes is None else lanes)]
 
     def set_tasks(self, mask: np.ndarray, tasks: Sequence[Any] | np.ndarray) -> None:
         """Hand chosen lifetimes what to live next; taken up at their next reset, for that one lifetime.

@@ -26,10 +26,13 @@ from daytwo.agent import LifetimeSpec, find_checkpoint, load, make_agent
 from daytwo.integrations.gru import LifetimeGru, clear, step_gates
 from daytwo.integrations.ppo_loss import Terms, loss
 from daytwo.integrations.stable_baselines3 import LifetimeVecEnv, training_seeds
+from daytwo.integrations.task_prediction import TaskTargets
 from daytwo.kernels import compile_cached
 from daytwo.networks import CHECKPOINT_KIND, describe_interface
 
 NORMALIZATIONS = ("step", "all", "none")
+# The hidden task is predicted at every fifth step: it changes slowly, and its head is wide.
+BELIEF_STRIDE = 5
 # What a Stable-Baselines3 schedule is: a function of the share of training that remains, from 1 to 0.
 Schedule = Callable[[float], float]
 
@@ -179,6 +182,7 @@ class GruPolicy(BasePolicy):
         value_size: int = 64,
         std: float = 0.5,
         auxiliary: bool = False,
+        belief: int = 0,
     ) -> None:
         """Make the networks.
 
@@ -195,6 +199,7 @@ class GruPolicy(BasePolicy):
             value_size: hidden units of the value's head.
             std: standard deviation of continuous actions at the start.
             auxiliary: add a head that predicts the oracle's action (training only).
+            belief: outputs of a head that predicts the hidden task (training only); 0 for none.
         """
         if not isinstance(observation_space, spaces.Box) or len(observation_space.shape) != 1:
             raise ValueError(
@@ -219,6 +224,7 @@ class GruPolicy(BasePolicy):
         self.action_net = nn.Linear(read, self.outputs)
         self.value_net = nn.Sequential(nn.Linear(read + 1, value_size), nn.ReLU(), nn.Linear(value_size, 1))
         self.auxiliary_net = nn.Linear(read, self.outputs) if auxiliary else None
+        self.belief_net = nn.Linear(hidden_size, belief) if belief else None
         for layer, gain in ((self.action_net, 0.01), (self.value_net[0], 1.0), (self.value_net[2], 0.1)):
             nn.init.orthogonal_(layer.weight, gain)  # type: ignore[arg-type]
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
@@ -236,6 +242,7 @@ class GruPolicy(BasePolicy):
             "previous": self.previous,
             "value_size": self.value_net[0].out_features,
             "auxiliary": self.auxiliary_net is not None,
+            "belief": 0 if self.belief_net is None else self.belief_net.out_features,
         }
         return data
 
@@ -371,6 +378,7 @@ class _Rollout:
         self.values = np.zeros((steps, lanes), dtype=np.float32)
         self.targets = np.zeros((steps, lanes), dtype=np.float32)
         self.imitated = False
+        self.tasks = np.zeros((0, lanes, 0), dtype=np.float32)
 
 
 def lifetime_steps(spec: LifetimeSpec) -> int:
@@ -409,6 +417,7 @@ class RL2(OnPolicyAlgorithm):
         normalize: str = "step",
         masked: bool = True,
         auxiliary: float = 0.0,
+        belief: float = 0.0,
         imitate: float = 0.0,
         teacher: str = "reference",
         stats_window_size: int = 100,
@@ -439,6 +448,8 @@ class RL2(OnPolicyAlgorithm):
                 steps together, or ``none``.
             masked: choose among the actions that the observation says are offered (`LifetimeVecEnv` only).
             auxiliary: weight of a loss that predicts the oracle's action: privileged, in training only.
+            belief: weight of a loss that predicts the hidden task from the memory: privileged, in training only
+                (Humplik et al. 2019, arXiv 1905.06424).
             imitate: share of the training's steps, from the beginning, in which the policy learns to predict what
                 ``teacher`` would do. The teacher acts in all lanes at first and in none at the end, the policy in the
                 others (DAgger: Ross et al. 2011, arXiv 1011.0686).
@@ -464,7 +475,7 @@ class RL2(OnPolicyAlgorithm):
             raise ValueError(f"imitate must be in [0, 1], received {imitate!r}.")
         self.batch_lifetimes, self.n_epochs, self.clip_range = batch_lifetimes, n_epochs, clip_range
         self.warmup_updates, self.normalize, self.masked = warmup_updates, normalize, masked
-        self.auxiliary, self.imitate, self.teacher = auxiliary, imitate, teacher
+        self.auxiliary, self.belief, self.imitate, self.teacher = auxiliary, belief, imitate, teacher
         self.entropy = ent_coef
         self.whole_lifetimes = n_steps is None
         super().__init__(
@@ -503,6 +514,12 @@ class RL2(OnPolicyAlgorithm):
         self._setup_lr_schedule()
         self.set_random_seed(self.seed)
         keep_freed_memory()
+        self.task_targets: TaskTargets | None = None
+        lifetimes = self._lifetimes(self.env)
+        if self.belief and lifetimes is not None:
+            lifetimes.env.reset(seed=0)
+            self.task_targets = TaskTargets(lifetimes.env)
+            self.policy_kwargs = {**self.policy_kwargs, "belief": self.task_targets.outputs}
         policy_class: Any = self.policy_class
         self.policy = policy_class(self.observation_space, self.action_space, self.lr_schedule, **self.policy_kwargs)
         self.policy = self.policy.to(self.device)
@@ -525,13 +542,15 @@ class RL2(OnPolicyAlgorithm):
             self.n_steps = self.lifetime_steps
         if self.batch_lifetimes > self.n_envs:
             raise ValueError(f"batch_lifetimes={self.batch_lifetimes} is more than the {self.n_envs} lanes.")
-        if (self.auxiliary or self.imitate) and lifetimes is None:
-            raise ValueError("auxiliary and imitate need a LifetimeVecEnv.")
+        if (self.auxiliary or self.belief or self.imitate) and lifetimes is None:
+            raise ValueError("auxiliary, belief and imitate need a LifetimeVecEnv.")
         self.value_scale = ValueScale(self.lifetime_steps, self.normalize)
         self.scaled = False
         self.state = np.zeros((self.n_envs, self.policy.gru.size), dtype=np.float32)
         self.position = np.zeros(self.n_envs, dtype=np.int64)
         self.rollout = _Rollout(self.n_steps, self.n_envs, self.policy)
+        if self.task_targets is not None:
+            self.rollout.tasks = np.zeros((self.n_steps // BELIEF_STRIDE, *self.task_targets.rows.shape), np.float32)
         self.last = np.zeros((self.n_envs, *self.observation_space.shape), dtype=np.float32)
         self._teacher: Any = None
 
@@ -543,7 +562,7 @@ class RL2(OnPolicyAlgorithm):
         self._setup_lifetimes()
 
     def _excluded_save_params(self) -> list[str]:
-        mine = ["rollout", "_teacher", "state", "last", "position", "random", "rollout_buffer"]
+        mine = ["rollout", "_teacher", "task_targets", "state", "last", "position", "random", "rollout_buffer"]
         return [*super()._excluded_save_params(), *mine]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
@@ -599,6 +618,10 @@ class RL2(OnPolicyAlgorithm):
                 rollout.labels[t] = self._teacher.act(observations, starts)
             elif self.auxiliary and lifetimes is not None:
                 rollout.labels[t] = lifetimes.env.oracle_actions()
+            if self.task_targets is not None and lifetimes is not None:
+                self.task_targets.update(lifetimes.env, starts)
+                if t % BELIEF_STRIDE == BELIEF_STRIDE - 1:
+                    rollout.tasks[t // BELIEF_STRIDE] = self.task_targets.rows
             rows = torch.from_numpy(rollout.observations[t]).to(self.device)
             state, read = policy.step(rows, state, torch.from_numpy(rollout.keep[t]).to(self.device))
             with torch.no_grad():
@@ -707,6 +730,8 @@ class RL2(OnPolicyAlgorithm):
             every["masks"] = rollout.masks
         if self.auxiliary or rollout.imitated:
             every["labels"] = rollout.labels
+        if self.task_targets is not None:
+            every["tasks"] = rollout.tasks
         whole = {name: torch.from_numpy(array).to(device) for name, array in every.items()}
         start = torch.from_numpy(rollout.start).to(device)
         figures: dict[str, list[float]] = {}
@@ -738,7 +763,14 @@ class RL2(OnPolicyAlgorithm):
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """The loss of a minibatch, and its parts."""
         terms = Terms(self.clip_range, entropy_weight, self.vf_coef, self.auxiliary, self.rollout.imitated)
-        return loss(self.policy, self.policy(batch["observations"], start, batch["keep"]), batch, terms)
+        policy = self.policy
+        states = policy(batch["observations"], start, batch["keep"])
+        total, told = loss(policy, states, batch, terms)
+        if self.task_targets is not None:
+            memory = states[BELIEF_STRIDE - 1 :: BELIEF_STRIDE, :, : policy.gru.size]
+            belief = self.task_targets.loss(policy.belief_net(memory), batch["tasks"])
+            total, told = total + self.belief * belief, {**told, "belief_loss": belief.detach()}
+        return total, told
 
 
 # --- `daytwo train rl2` -----------------------------------------------------------------------------------------------
@@ -771,7 +803,7 @@ class RL2Trainer:
         """
         self.config, self.total, self.seed = config, int(steps), int(seed)
         lanes = config.lifetimes_per_batch * config.batches_per_update if num_envs is None else int(num_envs)
-        extra = {"privileged": True} if config.auxiliary else {}
+        extra = {"privileged": True} if config.auxiliary or config.belief else {}
         self.lifetimes = LifetimeVecEnv(env_id, lanes, **settings, **extra)
         self.spec = self.lifetimes.env.lifetime_spec
         # NumPy's global generator, which Stable-Baselines3 seeds as well, takes 32 bits.
@@ -793,6 +825,7 @@ class RL2Trainer:
             normalize=config.normalize,
             masked=config.masked,
             auxiliary=config.auxiliary,
+            belief=config.belief,
             imitate=config.imitate,
             teacher=config.teacher,
             policy_kwargs={
@@ -875,7 +908,7 @@ class RL2Trainer:
                 "inputs": self.spec.layout.size * (2 if self.config.previous else 1),
                 "parameters": sum(tensor.size for tensor in self.tensors().values()),
             },
-            "privileged": bool(self.config.auxiliary),
+            "privileged": bool(self.config.auxiliary or self.config.belief),
             "imitated": self.config.teacher if self.config.imitate else None,
         }
 
@@ -899,6 +932,7 @@ class RL2Trainer:
             "starts": np.array(model._last_episode_starts),
             "hidden": model.state.copy(),
             "last": model.last.copy(),
+            "tasks": None if model.task_targets is None else model.task_targets.rows.copy(),
             "position": model.position.copy(),
             "value_scale": {"mean": scale.mean.copy(), "square": scale.square.copy(), "seen": scale.seen.copy()},
             "random": model.random.bit_generator.state,
@@ -918,6 +952,8 @@ class RL2Trainer:
         model._last_episode_starts = np.array(state["starts"])
         model.state, model.position = np.array(state["hidden"]), np.array(state["position"])
         model.last = np.array(state["last"])
+        if model.task_targets is not None:
+            model.task_targets.rows = np.array(state["tasks"])
         for name in ("mean", "square", "seen"):
             setattr(model.value_scale, name, np.array(state["value_scale"][name]))
         model.random.bit_generator.state = state["random"]

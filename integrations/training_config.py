@@ -132,6 +132,7 @@ class RL2Config:
             together, or ``none``.
         masked: choose only among the actions that the observation says are offered.
         auxiliary: weight of a loss that predicts the oracle's action; privileged, and labelled so in the checkpoint.
+        belief: weight of a loss that predicts the hidden task from the memory; privileged, and labelled so, too.
         imitate: share of the run, from its beginning, in which the policy learns to predict a hand-made learner, before
             it learns from reward; the checkpoint says so.
         teacher: the learner that is imitated, by name; ``reference`` is the family's reference learner.
@@ -162,6 +163,7 @@ class RL2Config:
     normalize: str = "step"
     masked: bool = True
     auxiliary: float = 0.0
+    belief: float = 0.0
     imitate: float = 0.0
     teacher: str = "reference"
     initial: str | None = None
@@ -174,7 +176,7 @@ class RL2Config:
         _whole(self, 0, "encoder_size", "warmup_updates")
         _number(self, 0.0, INFINITY, "learning_rate", "clip_range", "gradient_clip", "std", open_below=True)
         _number(self, 0.0, 1.0, "final_learning_rate", "discount", "gae_lambda", "entropy_until", "imitate")
-        _number(self, 0.0, INFINITY, "entropy", "value", "auxiliary")
+        _number(self, 0.0, INFINITY, "entropy", "value", "auxiliary", "belief")
         _number(self, -INFINITY, INFINITY, "update_bias")
         if self.normalize not in ("step", "all", "none"):
             raise ValueError(f"normalize must be one of 'step', 'all', 'none', received {self.normalize!r}.")
@@ -205,3 +207,31 @@ def field_sentences(config_class: Any) -> dict[str, str]:
             elif name and line.strip():
                 sentences[name] += " " + line.strip()
     return {name: sentences.get(name, "") for name in field_names(config_class)}
+
+
+def options_table(*algorithms: tuple[str, Any]) -> str:
+    """The options of one or more algorithms as a table in Markdown.
+
+    Args:
+        algorithms: names and config classes, the most general first: an option is explained in the words of the last.
+
+    Returns:
+        A row per option: its name, its default with each algorithm (``-`` where it has no such option) and its meaning.
+    """
+    sentences: dict[str, str] = {}
+    for _, config_class in algorithms:
+        sentences |= field_sentences(config_class)
+    defaults = [{field.name: field.default for field in fields(one)} for _, one in algorithms]
+    names = [name for name, _ in algorithms]
+    lines = [f"| option | {' | '.join(names)} | meaning |", "|---" * (len(names) + 2) + "|"]
+    for name, sentence in sentences.items():
+        shown = [_shown(one[name]) if name in one else "-" for one in defaults]
+        lines.append(f"| `{name}` | {' | '.join(shown)} | {sentence.replace('``', '`')} |")
+    return "\n".join(lines)
+
+
+def _shown(value: Any) -> str:
+    """A default as tables print it."""
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value)) or "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)
