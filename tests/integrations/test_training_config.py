@@ -1,0 +1,98 @@
+"""Settings of the training algorithms, their presets, and what the documentation says of them."""
+
+from pathlib import Path
+
+import pytest
+
+import daytwo
+
+pytest.importorskip("torch")
+pytest.importorskip("stable_baselines3")
+
+from daytwo.integrations.presets import PRESET_SETTINGS, PRESETS, find_preset, settings_with
+from daytwo.integrations.stable_baselines3 import LifetimeVecEnv
+from daytwo.integrations.trainers import ALGORITHMS
+from daytwo.integrations.training import make_plan
+from daytwo.integrations.training_config import (
+    PPOConfig,
+    RecurrentPPOConfig,
+    RL2Config,
+    field_names,
+    field_sentences,
+    options_table,
+)
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "training.md"
+
+
+@pytest.mark.parametrize(
+    ("config", "field", "value"),
+    [
+        (PPOConfig, "rollout_steps", 0),
+        (PPOConfig, "epochs", 1.5),
+        (PPOConfig, "learning_rate", 0.0),
+        (PPOConfig, "learning_rate", float("nan")),
+        (PPOConfig, "discount", 1.1),
+        (PPOConfig, "gae_lambda", -0.1),
+        (PPOConfig, "entropy", -1.0),
+        (PPOConfig, "value_layers", (0,)),
+        (PPOConfig, "activation", "gelu"),
+        (RecurrentPPOConfig, "hidden_size", True),
+        (RecurrentPPOConfig, "forget_bias", float("inf")),
+        (RL2Config, "imitate", 1.5),
+        (RL2Config, "normalize", "some"),
+        (RL2Config, "masked", 1),
+        (RL2Config, "initial", 3),
+    ],
+)
+def test_a_config_out_of_range_is_refused(config, field, value):
+    with pytest.raises(ValueError, match=f"{field} must be"):
+        config(**{field: value})
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_every_option_has_a_sentence(algorithm):
+    sentences = field_sentences(ALGORITHMS[algorithm].config_class())
+    assert len(sentences) > 10
+    for name, sentence in sentences.items():
+        assert sentence.endswith("."), f"{name}: {sentence!r}"
+
+
+@pytest.mark.parametrize("algorithms", [("rl2",), ("ppo", "recurrent-ppo")])
+def test_the_page_has_the_options_as_they_are(algorithms):
+    table = options_table(*((name, ALGORITHMS[name].config_class()) for name in algorithms))
+    assert table in PAGE.read_text(), f"The table of options in docs/training.md should read now:\n\n{table}"
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_every_family_has_a_valid_preset(algorithm):
+    for env_id in daytwo.env_ids():
+        plan = make_plan(algorithm, env_id)
+        assert plan.steps >= 100_000
+        LifetimeVecEnv(env_id, 1, compiled=False, **plan.settings).close()
+
+
+def test_presets_name_known_families_fields_and_settings_only():
+    families = {env_id.rpartition("/")[2].partition("-v")[0] for env_id in daytwo.env_ids()}
+    assert PRESETS.keys() == ALGORITHMS.keys()
+    for algorithm, lines in PRESETS.items():
+        fields = field_names(ALGORITHMS[algorithm].config_class())
+        assert "steps" in lines["default"]
+        for family, line in lines.items():
+            assert family in families | {"default"}
+            assert set(line) <= {"steps", "settings", *fields}
+            assert set(line.get("settings", {})) <= set(PRESET_SETTINGS)
+
+
+def test_what_is_given_goes_before_the_preset(monkeypatch):
+    line = {"steps": 7, "settings": {"course": "single", "level": 0, "reward": "final"}, "entropy": 0.5, "epochs": 3}
+    monkeypatch.setitem(PRESETS["rl2"], "Bandit", line)
+    plan = make_plan("rl2", "daytwo/Bandit-v0", overrides={"epochs": 1})
+    assert (plan.steps, plan.config.epochs, plan.config.entropy) == (7, 1, 0.5)
+    assert plan.settings == line["settings"]
+    plan = make_plan("rl2", "daytwo/Bandit-v0", steps=9, settings={"reward": "return", "arms": 5})
+    assert plan.steps == 9 and plan.settings == {"course": "single", "level": 0, "reward": "return", "arms": 5}
+    # A course that is given leaves nothing of the preset's.
+    preset = find_preset("rl2", "daytwo/Bandit-v0")
+    assert settings_with(preset, {"course": "progressive"}) == {"course": "progressive", "reward": "final"}
+    assert find_preset("rl2", "mylab/Kitchen-v0").steps == PRESETS["rl2"]["default"]["steps"]
