@@ -6,7 +6,7 @@ if __name__ != "daytwo.envs":
         "write 'import daytwo.envs'. A second copy of its classes would equal none of the first."
     )
 
-from daytwo.registration import register
+from daytwo.registration import register, register_compound
 
 register("daytwo.envs.bandit:Bandit", env_id="daytwo/Bandit-v0")
 register("daytwo.envs.tabular_mdp:TabularMDP", env_id="daytwo/TabularMDP-v0")
@@ -19,6 +19,11 @@ register("daytwo.envs.laboratory:Laboratory", env_id="daytwo/Laboratory-v0")
 register("daytwo.envs.workplace:Workplace", env_id="daytwo/Workplace-v0")
 register("daytwo.envs.point_robot:PointRobot", env_id="daytwo/PointRobot-v0")
 register("daytwo.envs.cart_pole:CartPole", env_id="daytwo/CartPole-v0")
+register_compound(
+    "daytwo/Mixture-v0",
+    entry_point="daytwo.envs.mixture:MixtureEnv",
+    vector_entry_point="daytwo.envs.mixture:MixtureVectorEnv",
+)
 
 
 def harder_settings() -> list[tuple[str, dict]]:

@@ -16,7 +16,7 @@ from gymnasium.vector import AutoresetMode
 from stable_baselines3.common.vec_env import VecEnv
 
 from daytwo.agent import LifetimeSpec
-from daytwo.lifetime import LifetimeVectorEnv
+from daytwo.lifetime import make_vector_env
 from daytwo.networks import Sampler
 from daytwo.streams import lifetime_seeds
 
@@ -58,29 +58,30 @@ class LifetimeVecEnv(VecEnv):
     Stable-Baselines3 clears the hidden state of recurrent policies: inner episodes never clear it. ``infos[i]`` is
     empty except where lane i has something to say: the keys of the inner episode that just finished
     (``episode_return``, ``episode_normalized_return``, ``improvement``, ``bar``, ``level``, ``stage``,
-    ``episode_index``), and at the end of a lifetime also ``terminal_observation`` and ``TimeLimit.truncated`` (always
-    false: a lifetime ends by its course, never by a time limit). Wrap it in ``VecMonitor`` for the returns and lengths
-    of whole lifetimes.
+    ``episode_index``, and of a mixture ``family``), and at the end of a lifetime also ``terminal_observation`` and
+    ``TimeLimit.truncated`` (always false: a lifetime ends by its course, never by a time limit). Wrap it in
+    ``VecMonitor`` for the returns and lengths of whole lifetimes.
 
     Attributes:
-        env: the `daytwo.LifetimeVectorEnv` underneath.
+        env: the `daytwo.LifetimeVectorEnv` (of a mixture, the vector environment of its id) underneath.
     """
 
     def __init__(self, family: Any, num_envs: int = 64, *, seed: int | None = None, **settings: Any) -> None:
         """Make N lifetimes.
 
         Args:
-            family: whatever `daytwo.LifetimeVectorEnv` takes: an id, a class, ``"module:Class"``.
+            family: whatever `daytwo.LifetimeVectorEnv` takes: an id, a class, ``"module:Class"``; or
+                ``"daytwo/Mixture-v0"``.
             num_envs: how many lifetimes run at a time.
             seed: of the first `reset`; see `seed`.
-            **settings: keyword arguments of `daytwo.LifetimeVectorEnv` except ``autoreset_mode``.
+            **settings: keyword arguments of that environment except ``autoreset_mode``.
 
         Raises:
             ValueError: as `daytwo.LifetimeVectorEnv`.
         """
         if "autoreset_mode" in settings:
             raise ValueError("Stable-Baselines3 resets within the step: leave autoreset_mode out.")
-        self.env = LifetimeVectorEnv(family, num_envs, autoreset_mode=AutoresetMode.SAME_STEP, **settings)
+        self.env = make_vector_env(family, num_envs, autoreset_mode=AutoresetMode.SAME_STEP, **settings)
         self._actions: np.ndarray | None = None
         self._masks: np.ndarray | None = None
         super().__init__(num_envs, self.env.single_observation_space, self.env.single_action_space)
@@ -143,9 +144,10 @@ class LifetimeVecEnv(VecEnv):
         ended = info.get("_episode_return")
         if ended is not None:
             lanes = np.flatnonzero(ended).tolist()
-            columns = [info[key].tolist() for key in _EPISODE_KEYS]
+            keys = (*_EPISODE_KEYS, "family") if "family" in info else _EPISODE_KEYS
+            columns = [info[key].tolist() for key in keys]
             for lane in lanes:
-                infos[lane] = {key: column[lane] for key, column in zip(_EPISODE_KEYS, columns, strict=True)}
+                infos[lane] = {key: column[lane] for key, column in zip(keys, columns, strict=True)}
             if "final_obs" in info:
                 final = info["final_obs"]
                 for lane in np.flatnonzero(terminated).tolist():
