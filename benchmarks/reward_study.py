@@ -10,6 +10,7 @@ import json
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -59,6 +60,9 @@ STUDIES: dict[str, tuple[str, dict[str, object], int, dict[str, object]]] = {
         {"rollout_steps": 120, "entropy": 0.02},
     ),
 }
+# Not paid by a rule, for comparison: the family's hand-made agents, and PPO without a memory, paid by improvement.
+CONTROLS = {"(reference learner)": "reference", "(hand-made, no memory)": "reactive", "(PPO, no memory)": "ppo"}
+PPO_STEPS = 1_000_000
 LIFETIMES = 1024
 
 
@@ -67,26 +71,32 @@ def train_and_evaluate(study: str, rule: str, seed: int) -> dict[str, object]:
     import torch
 
     from daytwo.integrations.rl2 import make
-    from daytwo.integrations.training_config import RL2Config
+    from daytwo.integrations.stable_baselines3_trainers import make_ppo
+    from daytwo.integrations.training_config import PPOConfig, RL2Config
 
     torch.set_num_threads(1)
     env_id, settings, steps, options = STUDIES[study]
-    started = time.perf_counter()
-    trainer = make(
-        env_id, config=RL2Config(**options), settings={**settings, **RULES[rule]}, steps=steps, num_envs=None, seed=seed
-    )
-    while trainer.steps < steps:
-        trainer.advance()
+    started, done = time.perf_counter(), 0
+    agent: Any = CONTROLS.get(rule)
+    if rule in RULES or agent == "ppo":
+        paid = {**settings, **RULES.get(rule, RULES["improvement, rate .25"])}
+        if rule in RULES:
+            trainer = make(env_id, config=RL2Config(**options), settings=paid, steps=steps, num_envs=None, seed=seed)
+        else:
+            steps = PPO_STEPS
+            trainer = make_ppo(env_id, config=PPOConfig(), settings=paid, steps=steps, num_envs=None, seed=seed)
+        while trainer.steps < steps:
+            trainer.advance()
+        agent, done = trainer.agent(), trainer.steps
+        trainer.close()
     seconds = time.perf_counter() - started
-    agent = trainer.agent()
-    trainer.close()
     kept = daytwo.evaluate(agent, env_id, lifetimes=LIFETIMES, seed=0, **settings)
     wiped = daytwo.evaluate(agent, env_id, lifetimes=LIFETIMES, seed=0, memory="wiped", **settings)
     figures: dict[str, object] = {
         "study": study,
         "rule": rule,
         "seed": seed,
-        "steps": trainer.steps,
+        "steps": done,
         "seconds": round(seconds, 1),
         "curve": np.nanmean(kept.normalized, axis=0).round(4).tolist(),
         "wiped": np.nanmean(wiped.normalized, axis=0).round(4).tolist(),
@@ -126,7 +136,8 @@ def tables(rows: list[dict]) -> str:
         if not mine:
             continue
         seeds = sorted({row["seed"] for row in mine})
-        steps, seconds = mine[0]["steps"], np.mean([row["seconds"] for row in mine])
+        trained = [row for row in mine if row["rule"] in RULES]
+        steps, seconds = trained[0]["steps"], np.mean([row["seconds"] for row in trained])
         parts.append(
             f"### {study}\n\n{steps / 1e6:.1f} million steps, {seconds:.0f} s on one thread each; training seeds "
             f"{', '.join(map(str, seeds))}.\n"
@@ -135,7 +146,7 @@ def tables(rows: list[dict]) -> str:
         extra = " suppressed, first day | last day |" if kicking else ""
         parts.append(f"| paid by | area | first | final | gain | learning |{extra}")
         parts.append("|---|---|---|---|---|---|" + ("---|---|" if kicking else ""))
-        for rule in RULES:
+        for rule in (*RULES, *CONTROLS):
             here = [row for row in mine if row["rule"] == rule]
             if not here:
                 continue
@@ -200,8 +211,9 @@ def main(arguments: list[str]) -> int:
             (study, rule, seed)
             for seed in range(chosen.seeds)
             for study in chosen.studies
-            for rule in RULES
+            for rule in (*RULES, *CONTROLS)
             if not any((row["study"], row["rule"], row["seed"]) == (study, rule, seed) for row in rows)
+            and (seed == 0 or rule in RULES)
         ]
         for index, (study, rule, seed) in enumerate(todo):
             row = train_and_evaluate(study, rule, seed)
