@@ -1,8 +1,8 @@
-"""Put a trained agent among those that ship: ``python benchmarks/ship_checkpoint.py NAME RUN``.
+"""Put a trained agent among those that ship: ``python benchmarks/ship_checkpoint.py NAME RUN``; ``--table`` lists them.
 
 NAME is what it is called (``rl2``, ``dpt``, ``ad``), RUN the folder of a run of ``daytwo train``. Whether it acts
 greedily is decided on the validation split. Its figures on 1024 test lifetimes of the default course (seed 0), kept and
-wiped, are written into its config.json, where tests and docs take them from.
+wiped, are written into its config.json, where tests take them from and the table of docs/learners.md is made from.
 """
 
 import json
@@ -33,8 +33,45 @@ def figures(folder: Path, env_id: str, greedy: bool) -> dict[str, Any]:
         "wiped": mean_and_error(blanks),
         "kept minus wiped": mean_and_error(difference),
         "curve": np.nanmean(kept.normalized, axis=0).round(4).tolist(),
+        "memoryless": round(float(memoryless(kept)), 4),
         "few": {"lifetimes": FEW, "area": round(float(areas[:FEW].mean()), 6)},
     }
+
+
+def memoryless(result: daytwo.Result) -> float:
+    """The best memoryless rungs of the levels, averaged over the course's episodes."""
+    episodes = np.bincount(result.levels[result.levels >= 0], minlength=len(result.memoryless))
+    return float(np.average(np.maximum(np.nan_to_num(result.memoryless), 0.0), weights=episodes))
+
+
+def table() -> str:
+    """All that ship, in Markdown."""
+    lines = [
+        "| agent | environment | area | wiped | kept - wiped | best memoryless | acts | trained on | steps | minutes |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for file in sorted(SHIPPED.glob("*/*/config.json")):
+        config = json.loads(file.read_text())
+        told = config.get("figures")
+        if told is None:
+            continue
+        means = [f"{told[key][0]:.3f} ± {told[key][1]:.3f}" for key in ("area", "wiped", "kept minus wiped")]
+        reward = "return" if config.get("reward", {}).get("name") == "return" else "improvement"
+        ways = [f"imitation of {config['imitated']}, then {reward}" if config.get("imitated") else reward]
+        ways += ["hidden tasks (privileged)"] if config["privileged"] else []
+        acts = "greedy" if config["policy"].get("greedy") else "drawn"
+        cost = [f"{config['steps_done'] / 1e6:.1f} M", f"{config['seconds'] / 60.0:.1f}"]
+        cells = [
+            file.parent.parent.name,
+            config["env_id"],
+            *means,
+            f"{told['memoryless']:.3f}",
+            acts,
+            ", ".join(ways),
+            *cost,
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
 
 
 def split_of(env_id: str, wanted: str) -> str:
@@ -57,6 +94,9 @@ def evaluate(folder: Path, env_id: str, greedy: bool, lifetimes: int, split: str
 
 def main(arguments: list[str]) -> int:
     """Choose, evaluate, copy."""
+    if arguments == ["--table"]:
+        print(table())
+        return 0
     if len(arguments) != 2:
         print(__doc__, file=sys.stderr)
         return 2
