@@ -10,6 +10,7 @@ import numpy as np
 
 from daytwo.agent import LifetimeSpec, find_checkpoint, make_agent
 from daytwo.networks import CHECKPOINT_KIND, Network, Sampler, check_interface
+from daytwo.padding import Padding
 
 _PROVENANCE = {
     "seed": "seed",
@@ -119,7 +120,10 @@ class TrainedAgent:
         Raises:
             ValueError: the environment shows or takes something else than the one the agent was trained in.
         """
-        check_interface(self.config["interface"], spec)
+        padding = self.config["policy"].get("padding")
+        self._padding = None if padding is None else Padding(spec, **padding)
+        if padding is None:
+            check_interface(self.config["interface"], spec)
         self._spec = spec
         self._sampler = Sampler(seeds, self.greedy)
         self._network.begin(len(seeds))
@@ -128,18 +132,23 @@ class TrainedAgent:
             from daytwo.summary import Summary
 
             self._summary = Summary(spec, len(seeds))
-        self._last = np.zeros((len(seeds), spec.layout.size), dtype=np.float32)
+        self._last: np.ndarray | None = None
 
     def act(self, observations: np.ndarray, fresh: np.ndarray) -> np.ndarray:
         """One action per lifetime, ``int64[N]`` or ``float64[N, d]``."""
-        rows = observations
+        rows = np.asarray(observations, dtype=np.float32)
+        if self._padding is not None:
+            rows = self._padding.observations(rows)
         if self._summary is not None:
             rows = np.concatenate([rows, self._summary.update(observations, fresh)], axis=1)
         if self._previous:
-            self._last[fresh] = 0.0
-            rows = np.concatenate([rows, self._last], axis=1)
-            self._last = np.array(observations, dtype=np.float32)
+            last = np.zeros_like(rows) if self._last is None else self._last
+            last[fresh] = 0.0
+            self._last = np.array(rows)
+            rows = np.concatenate([rows, last], axis=1)
         outputs = self._network.forward(rows, fresh)
+        if self._padding is not None:
+            outputs = outputs[:, : self._spec.actions]
         if self._spec.continuous:
             deviations = self._network.log_std
             if deviations is None:

@@ -899,11 +899,13 @@ class RL2Trainer:
 
     def describe(self) -> dict[str, Any]:
         """The parts of ``config.json`` that say what the agent is."""
+        padding = getattr(self.lifetimes.env, "interface", None)
         return {
             "agent": CHECKPOINT_KIND,
             "algorithm": "rl2",
             "interface": describe_interface(self.spec),
             "policy": {
+                **({} if padding is None else {"padding": dict(padding)}),
                 "masked": self.config.masked and not self.spec.continuous,
                 "hidden_size": self.config.hidden_size,
                 "encoder_size": self.config.encoder_size,
