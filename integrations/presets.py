@@ -31,13 +31,15 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "CartPole": {"steps": 12_000_000, "entropy": 0.005, "hidden_size": 96, "imitate": 0.6, "discount": 0.995, "rollout_steps": 128},  # noqa: E501
     },
     "recurrent-ppo": {
-        "default": {"steps": 4_000_000},
+        "default": {"steps": 4_000_000, "discount": 0.99},
     },
     "ppo": {
-        "default": {"steps": 4_000_000},
+        "default": {"steps": 4_000_000, "learning_rate": 3e-3, "discount": 0.99, "gae_lambda": 0.95},
+        "Bandit": {"discount": 0.95, "gae_lambda": 0.8},
     },
     "ppo-statistics": {
-        "default": {"steps": 4_000_000},
+        "default": {"steps": 4_000_000, "learning_rate": 3e-3, "discount": 0.99, "gae_lambda": 0.95, "policy_layers": (64, 64), "value_layers": (64, 64)},  # noqa: E501
+        "Bandit": {"discount": 0.95, "gae_lambda": 0.8, "lifetimes_per_batch": 32},
     },
     "dpt": {
         "default": {"steps": 4_000_000},
