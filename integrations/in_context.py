@@ -10,14 +10,14 @@ too. Contexts are lived as training goes on (`daytwo.integrations.histories`), s
 import copy
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch.nn import functional
 
-from daytwo.agent import LifetimeSpec
+from daytwo.agent import LifetimeSpec, make_agent
 from daytwo.integrations.histories import Histories, HistoryStream
 from daytwo.integrations.transformer import (
     CHECKPOINT_KIND,
@@ -26,7 +26,7 @@ from daytwo.integrations.transformer import (
     TransformerShape,
     lifetime_steps,
 )
-from daytwo.networks import describe_interface
+from daytwo.networks import check_interface, describe_interface
 
 # Steps of one gradient step, and gradient steps of one update, where nothing else is asked for. Small steps learn more
 # from the same lifetimes; eight times eight of them fill whole chunks of the acting agent.
@@ -52,6 +52,7 @@ class _InContextConfig:
     noise: float = 0.0
     on_policy: float = 0.0
     greedy: bool | None = None
+    initial: str | None = None
 
     def __post_init__(self) -> None:
         for name, optional in (
@@ -80,6 +81,8 @@ class _InContextConfig:
             raise ValueError(f"warmup must end before decay_from={self.decay_from!r}, received {self.warmup!r}.")
         if self.greedy is not None and not isinstance(self.greedy, bool):
             raise ValueError(f"greedy must be True, False or None, received {self.greedy!r}.")
+        if self.initial is not None and (not isinstance(self.initial, str) or not self.initial):
+            raise ValueError(f"initial must be a checkpoint's folder or an agent's name, received {self.initial!r}.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +107,8 @@ class ADConfig(_InContextConfig):
             al. 2011, arXiv 1011.0686); from ``warmup`` on.
         greedy: whether the agent takes its most probable action instead of drawing one; None draws discrete ones, and
             takes the mean of continuous ones.
+        initial: a checkpoint to take the first weights from, a folder or the name of an agent that ships (``ad``): what
+            it has learnt to see in a context need not be learnt again. None draws them.
     """
 
     source: str = "reference"
@@ -137,6 +142,8 @@ class DPTConfig(_InContextConfig):
             1011.0686); from ``warmup`` on.
         greedy: whether the agent takes its most probable action instead of drawing one; None draws discrete ones, and
             takes the mean of continuous ones. DPT explores by drawing.
+        initial: a checkpoint to take the first weights from, a folder or the name of an agent that ships (``ad``): what
+            it has learnt to see in a context need not be learnt again. None draws them.
     """
 
     contexts: tuple[str, ...] = ("reference", "random")
@@ -207,7 +214,10 @@ class InContextTrainer:
             window=config.window or longest,
         )
         self.network = CausalTransformer(self.shape, seed=int(seed)).to(self.device)
-        self.network.normalise(*self._normalisation())
+        if config.initial is None:
+            self.network.normalise(*self._normalisation())
+        else:
+            self.network.load_state_dict(self._initial_weights(config.initial))
         self.log_std: torch.nn.Parameter | None = None
         if spec.continuous:
             self.log_std = torch.nn.Parameter(torch.zeros(spec.actions, device=self.device))
@@ -240,6 +250,18 @@ class InContextTrainer:
             shift[wide] = rows.mean(axis=0)
             scale[wide] = 1.0 / np.maximum(rows.std(axis=0), 1e-3 * (high - low)[wide])
         return shift, scale
+
+    def _initial_weights(self, initial: str) -> dict[str, torch.Tensor]:
+        """The weights of another checkpoint, its columns' scales among them."""
+        agent = make_agent(initial, self.spec)
+        if not isinstance(agent, InContextAgent):
+            raise ValueError(
+                f"initial must be an in-context transformer, received {initial!r}, {type(agent).__name__}."
+            )
+        check_interface(agent.config["interface"], self.spec)
+        if replace(agent.network.shape, window=self.shape.window) != self.shape:
+            raise ValueError(f"initial={initial!r} is of shape {agent.network.shape}, expected {self.shape}.")
+        return agent.network.state_dict()
 
     def _learning_rate(self) -> float:
         config = self.config

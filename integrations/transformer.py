@@ -299,6 +299,7 @@ class InContextAgent:
         name: the algorithm.
         config: the checkpoint's ``config.json``.
         provenance: how it was trained (`daytwo.Agent`), with ``source``: whose actions it learnt to predict.
+        network: the `CausalTransformer`.
     """
 
     CHUNK = 32
@@ -375,7 +376,7 @@ class InContextAgent:
         self.name = str(config["algorithm"])
         self.provenance = {name: config[saved] for name, saved in _PROVENANCE.items() if saved in config}
         self.greedy = bool(config["policy"].get("greedy", False) if greedy is None else greedy)
-        self._network = network
+        self.network = network
         self._log_std = log_std
 
     def begin(self, spec: LifetimeSpec, seeds: np.ndarray) -> None:
@@ -388,11 +389,11 @@ class InContextAgent:
         self._spec = spec
         self._sampler = Sampler(seeds, self.greedy)
         capacity = lifetime_steps(spec)
-        self._caches = [Cache(self._network, self.CHUNK, capacity) for _ in range(0, len(seeds), self.CHUNK)]
+        self._caches = [Cache(self.network, self.CHUNK, capacity) for _ in range(0, len(seeds), self.CHUNK)]
 
     def act(self, observations: np.ndarray, fresh: np.ndarray) -> np.ndarray:
         """One action per lifetime, ``int64[N]`` or ``float64[N, d]``."""
-        outputs = np.empty((len(observations), self._network.shape.outputs))
+        outputs = np.empty((len(observations), self.network.shape.outputs))
         with one_thread(), torch.inference_mode():
             for chunk, cache in enumerate(self._caches):
                 part = slice(chunk * self.CHUNK, (chunk + 1) * self.CHUNK)
@@ -405,7 +406,7 @@ class InContextAgent:
     def _outputs(self, cache: Cache, observations: np.ndarray, fresh: np.ndarray) -> np.ndarray:
         """The network's outputs for one chunk of lifetimes, padded to its size with lifetimes that see nothing."""
         count = len(observations)
-        device = self._network.input_shift.device
+        device = self.network.input_shift.device
         rows = np.zeros((self.CHUNK, observations.shape[1]), dtype=np.float32)
         rows[:count] = observations
         starts = np.full(self.CHUNK, bool(fresh.all()))

@@ -127,6 +127,20 @@ def test_what_a_trainer_writes_is_an_agent(tmp_path):
     np.testing.assert_array_equal(saved, present)
 
 
+def test_training_may_begin_with_the_weights_of_another_checkpoint(tmp_path):
+    first = make_ad(BANDIT, config=ADConfig(**SMALL), settings=EASY, steps=5_000)
+    first.advance()
+    safetensors.save_file(first.tensors(), tmp_path / "policy.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps(first.describe()))
+    second = make_dpt(BANDIT, config=DPTConfig(**SMALL, initial=str(tmp_path)), settings=EASY, steps=5_000, seed=1)
+    for name, tensor in first.tensors().items():
+        np.testing.assert_array_equal(second.tensors()[name], tensor)
+    with pytest.raises(ValueError, match=r"initial=.* is of shape .*, expected"):
+        make_dpt(BANDIT, config=DPTConfig(initial=str(tmp_path)), settings=EASY, steps=1)
+    with pytest.raises(ValueError, match="initial must be an in-context transformer, received 'thompson', Thompson"):
+        make_dpt(BANDIT, config=DPTConfig(initial="thompson"), settings=EASY, steps=1)
+
+
 def test_columns_within_bounds_stay_and_wide_ones_are_standardised():
     trainer = make_ad("daytwo/TabularMDP-v0", config=ADConfig(**SMALL), settings={"episodes": 2}, steps=1_000)
     layout, shift = trainer.spec.layout, trainer.network.input_shift.numpy()
@@ -148,6 +162,7 @@ def test_columns_within_bounds_stay_and_wide_ones_are_standardised():
         (ADConfig, {"noise": 2.0}, "noise must be a number in .0, 1., received 2.0"),
         (ADConfig, {"warmup": 0.9}, "warmup must end before decay_from"),
         (ADConfig, {"greedy": 1}, "greedy must be True, False or None"),
+        (ADConfig, {"initial": ""}, "initial must be a checkpoint's folder or an agent's name"),
     ],
 )
 def test_impossible_options_are_refused(config, wrong, message):
