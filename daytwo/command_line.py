@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 import daytwo
-from daytwo.registration import make_family
+from daytwo.registration import compound_ids, make_family
 
 app = typer.Typer(
     help="DayTwo: Gymnasium environments that measure and train learning to learn. "
@@ -84,6 +84,7 @@ def list_() -> None:
                 ", ".join(family.tags) if k == 0 else "",
             )
     console.print(table)
+    console.print(f"To train on several families at once: {', '.join(compound_ids())}", soft_wrap=True)
     console.print(f"Agents: {', '.join(['reference', *daytwo.agent_names()])}", soft_wrap=True)
     console.print("random, oracle: mean raw return of an episode under the random policy and under the oracle.")
 

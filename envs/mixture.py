@@ -304,12 +304,7 @@ class MixtureVectorEnv(VectorEnv):
         if left.any():  # lifetimes that are broken off must not run on
             for index in np.unique(self.family_index[left]):
                 self.members[index].end(left & (self.family_index == index))
-        with np.errstate(over="ignore"):
-            lifetimes = hash_words(self._seed[chosen], self._lifetime[chosen])
-            word = hash_words(lifetimes, hash_words(_MIXTURE, np.uint64(0)))
-            self.lifetime_seeds[chosen] = hash_words(lifetimes, hash_words(_MIXTURE, np.uint64(1)))
-        drawn = (word >> np.uint64(11)).astype(np.float64) * _TO_UNIT
-        self.family_index[chosen] = np.searchsorted(self._bounds, drawn, side="right")
+        self._draw(chosen)
         self._over[chosen] = False
         self._mask[chosen] = False
         for index in np.unique(self.family_index[chosen]):
@@ -320,6 +315,15 @@ class MixtureVectorEnv(VectorEnv):
                 self._started[index] = True
             rows, info = member.reset(seed=self.lifetime_seeds, options={"reset_mask": mine})
             self._take(index, mine, rows, info)
+
+    def _draw(self, chosen: np.ndarray) -> None:
+        """Draw families and seeds for the lifetimes (`_seed`, `_lifetime`) in the chosen lanes."""
+        with np.errstate(over="ignore"):
+            lifetimes = hash_words(self._seed[chosen], self._lifetime[chosen])
+            word = hash_words(lifetimes, hash_words(_MIXTURE, np.uint64(0)))
+            self.lifetime_seeds[chosen] = hash_words(lifetimes, hash_words(_MIXTURE, np.uint64(1)))
+        drawn = (word >> np.uint64(11)).astype(np.float64) * _TO_UNIT
+        self.family_index[chosen] = np.searchsorted(self._bounds, drawn, side="right")
 
     def _take(self, index: int, mine: np.ndarray, rows: np.ndarray, info: Mapping[str, Any]) -> None:
         """Pad the rows and masks of a member's lanes."""
