@@ -186,7 +186,8 @@ def by_environment(kept: dict[str, dict[str, Any]], chosen: Callable[[dict[str, 
             if chosen(row):
                 other = others[row["agent"]]
                 label = f"{row['role']}: {row['agent']}" if row["role"] else row["agent"]
-                label += " (privileged)" if row["privileged"] else ""
+                told = row["provenance"].get("privileged")
+                label += " (privileged)" if row["privileged"] else " (privileged training)" if told else ""
                 cells = [one[metric] for one in (row, other) for metric in ("area", "learning")]
                 rows.append([env_id, label, *map(_text, cells)])
     return _markdown(columns, rows)
@@ -210,7 +211,7 @@ def pages(kept: dict[str, dict[str, Any]]) -> dict[Path, str]:
     """The texts that are made from the committed results, by file."""
     readme = (ROOT / "README.md").read_text()
     before, after = readme[: readme.index(BEGIN) + len(BEGIN)], readme[readme.index(END) :]
-    short = by_environment(kept, lambda row: row["role"] != "" or row["agent"] == "oracle")
+    short = by_environment(kept, lambda row: row["role"] != "" or row["agent"] in ("oracle", "rl2"))
     results = "\n".join(
         [
             "# Results of all agents",
