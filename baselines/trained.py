@@ -163,13 +163,18 @@ class TrainedAgent:
 SHIPPED = Path(__file__).resolve().parent / "checkpoints"
 
 
+def _folder(name: str, env_id: str) -> Path | None:
+    folder = SHIPPED / name / env_id.rpartition("/")[2]
+    return folder if (folder / "config.json").is_file() else None
+
+
 def shipped_checkpoint(name: str, spec: LifetimeSpec) -> Path | None:
     """The folder of the checkpoint of agent ``name`` that ships for an environment, None if there is none.
 
     It must have been trained on the same family, with the same observation and actions (see `check_interface`).
     """
-    folder = SHIPPED / name / spec.env_id.rpartition("/")[2]
-    if not (folder / "config.json").is_file():
+    folder = _folder(name, spec.env_id)
+    if folder is None:
         return None
     try:
         check_interface(json.loads((folder / "config.json").read_text())["interface"], spec)
@@ -182,6 +187,11 @@ class _Shipped:
     """An agent given by name whose checkpoint ships with the package, one for each environment."""
 
     checkpoints: str
+
+    @classmethod
+    def checkpoint_folder(cls, env_id: str) -> Path | None:
+        """The folder of the checkpoint for an environment, None if there is none."""
+        return _folder(cls.checkpoints, env_id)
 
     @classmethod
     def fits(cls, spec: LifetimeSpec) -> bool:

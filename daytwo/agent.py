@@ -71,7 +71,8 @@ class Agent(Protocol):
     An agent sees observations only. Optional attributes: ``name``; ``privileged = True`` with ``attach(env)`` for
     agents that need the environment itself (oracles); ``fits(spec) -> bool``, a static method that says for which
     environments the agent is meant; ``for_environment(spec, **options)``, a class method that makes an agent given by
-    name where it must know the environment; ``on_request = True`` where suites leave the agent out unless it is named;
+    name where it must know the environment; ``checkpoint_folder(env_id)``, a class method that gives the folder it then
+    acts from, or None; ``on_request = True`` where suites leave the agent out unless it is named;
     ``provenance``, a mapping that says how a trained agent came about: ``seed``,
     ``steps`` and ``seconds`` of its training, ``env_id`` and ``split`` it was trained on, ``privileged`` (whether the
     training saw hidden tasks). Results keep it, and agents of one name whose provenance differs in ``seed`` and
@@ -197,6 +198,13 @@ def agent_modules(agent: Any) -> set[str]:
     if agent in _agents:
         return {entry.partition(":")[0] for entry in _agents[agent]}
     return {load(agent).__module__} if isinstance(agent, str) and ":" in agent else set()
+
+
+def agent_folders(agent: Any, env_id: str) -> list[Path]:
+    """The folders of checkpoints that an agent given by a registered name acts from in an environment."""
+    classes = map(load, _agents.get(agent, ())) if isinstance(agent, str) else ()
+    found = [one.checkpoint_folder(env_id) for one in classes if hasattr(one, "checkpoint_folder")]
+    return [folder for folder in found if folder is not None]
 
 
 def agent_names() -> tuple[str, ...]:

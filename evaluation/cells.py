@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import daytwo
-from daytwo.agent import agent_modules, agent_names, checkpoint_module, find_checkpoint
+from daytwo.agent import agent_folders, agent_modules, agent_names, checkpoint_module, find_checkpoint
 from daytwo.course import Course
 from daytwo.evaluation.running import ROLES, Result, evaluate
 from daytwo.evaluation.store import cell_key, plain
@@ -102,11 +102,15 @@ def _contents(path: Path) -> str:
     return digest.hexdigest()[:16]
 
 
-def _agent_part(agent: str, family: type[TaskFamily]) -> str:
+def _agent_part(agent: str, family: type[TaskFamily], env_id: str) -> str:
     """A hash of the code of an agent, or of a checkpoint and of the code that loads it."""
     checkpoint = None if agent in agent_names() else find_checkpoint(agent)
     if checkpoint is not None:
         return _hash_of([_contents(checkpoint), _module_part(checkpoint_module(checkpoint))])
+    folders = agent_folders(agent, env_id)
+    if folders:
+        loaders = [_module_part(module) for module in sorted({checkpoint_module(folder) for folder in folders})]
+        return _hash_of([*map(_contents, folders), *loaders, _baselines_part()])
     modules = agent_modules(getattr(family, agent) if agent in ROLES and agent not in agent_names() else agent)
     outside = sorted(module for module in modules if not module.startswith("daytwo.baselines."))
     if not outside:
@@ -127,7 +131,7 @@ def code_fingerprint(agent: str, env_id: str) -> str:
         ValueError: there is no such family, or no such ``"module:Class"``.
     """
     family = family_class(env_id)
-    parts = [_environment_part(), _agent_part(agent, family)]
+    parts = [_environment_part(), _agent_part(agent, family, env_id)]
     if not family.__module__.startswith("daytwo.envs."):
         parts.append(_module_part(family.__module__))
     return "-".join(parts)

@@ -109,3 +109,21 @@ def test_a_checkpoint_trained_further_is_another_cell(tmp_path):
     (folder / "weights").write_bytes(b"2")
     assert cell.key != before
     assert cell.describe()["code"].split("-")[0] == cells._environment_part()
+
+
+def test_a_checkpoint_that_ships_is_part_of_its_agents_fingerprint(monkeypatch, tmp_path):
+    import shutil
+
+    from daytwo.baselines import trained
+    from daytwo.evaluation.cells import code_fingerprint
+
+    (folder,) = list((trained.SHIPPED / "rl2").glob("Laboratory-v0"))
+    shutil.copytree(folder, tmp_path / "rl2" / folder.name)
+    env_id, other = "daytwo/Laboratory-v0", "daytwo/Bandit-v0"
+    before = code_fingerprint("rl2", env_id), code_fingerprint("random", other)
+    monkeypatch.setattr(trained, "SHIPPED", tmp_path)
+    assert (code_fingerprint("rl2", env_id), code_fingerprint("random", other)) == before
+    file = tmp_path / "rl2" / folder.name / "policy.safetensors"
+    file.write_bytes(file.read_bytes() + b"\0")
+    after = code_fingerprint("rl2", env_id), code_fingerprint("random", other)
+    assert after[0] != before[0] and after[1] == before[1]
