@@ -19,16 +19,16 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "rl2": {
         "default": {"steps": 10_000_000},
         "Bandit": {"steps": 30_000_000, "learning_rate": 3e-3, "entropy": 0.04, "entropy_until": 0.9, "discount": 0.995},  # noqa: E501
-        "TabularMDP": {"steps": 16_000_000, "hidden_size": 96, "entropy": 0.01, "gae_lambda": 0.5, "imitate": 0.6, "teacher": "q-learning"},  # noqa: E501
+        "TabularMDP": {"steps": 14_000_000, "hidden_size": 96, "entropy": 0.01, "gae_lambda": 0.5, "imitate": 0.6, "teacher": "q-learning"},  # noqa: E501
         "DarkRoom": {"steps": 20_000_000, "hidden_size": 96, "entropy": 0.01, "imitate": 0.6},
         "Maze": {"steps": 10_000_000, "entropy": 0.01, "encoder_size": 64, "imitate": 0.7},
-        "LearningSet": {"steps": 12_000_000, "entropy": 0.02, "gated": True, "previous": True, "encoder_size": 64, "belief": 4.0},  # noqa: E501
-        "Alchemy": {"steps": 8_000_000, "entropy": 0.02, "gated": True, "previous": True, "encoder_size": 64, "belief": 4.0},  # noqa: E501
+        "LearningSet": {"steps": 8_000_000, "entropy": 0.02, "gated": True, "previous": True, "encoder_size": 64, "belief": 4.0},  # noqa: E501
+        "Alchemy": {"steps": 8_000_000, "entropy": 0.005, "gated": True, "encoder_size": 64, "belief": 4.0, "imitate": 0.75},
         "Textbook": {"steps": 10_000_000, "hidden_size": 96, "entropy": 0.02, "gated": True, "encoder_size": 64, "belief": 8.0},  # noqa: E501
         "Laboratory": {"steps": 14_000_000, "entropy": 0.02, "gated": True, "previous": True, "encoder_size": 64, "belief": 4.0},  # noqa: E501
         "Workplace": {"steps": 8_000_000, "entropy": 0.005, "gated": True, "previous": True, "encoder_size": 64, "belief": 4.0, "discount": 0.998, "gae_lambda": 0.9, "imitate": 0.7},  # noqa: E501
-        "PointRobot": {"steps": 8_000_000, "learning_rate": 1e-3, "entropy": 0.001, "std": 0.6, "encoder_size": 64, "belief": 4.0},  # noqa: E501
-        "CartPole": {"steps": 8_000_000, "entropy": 0.01, "discount": 0.995, "rollout_steps": 128, "encoder_size": 64, "belief": 4.0},  # noqa: E501
+        "PointRobot": {"steps": 8_000_000, "learning_rate": 1e-3, "entropy": 0.0, "std": 0.2, "clip_range": 0.1, "encoder_size": 64, "imitate": 0.95},  # noqa: E501
+        "CartPole": {"steps": 8_000_000, "learning_rate": 1e-3, "entropy": 0.001, "discount": 0.995, "rollout_steps": 128, "encoder_size": 64, "imitate": 0.9},  # noqa: E501
     },
     "recurrent-ppo": {
         "default": {"steps": 4_000_000, "discount": 0.99},
