@@ -23,7 +23,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "DarkRoom": {"steps": 20_000_000, "hidden_size": 96, "entropy": 0.01, "imitate": 0.6},
         "Maze": {"steps": 10_000_000, "entropy": 0.01, "encoder_size": 64, "imitate": 0.7},
         "LearningSet": {"steps": 8_000_000, "entropy": 0.02, "gated": True, "previous": True, "encoder_size": 64, "belief": 4.0},  # noqa: E501
-        "Alchemy": {"steps": 8_000_000, "entropy": 0.005, "gated": True, "encoder_size": 64, "belief": 4.0, "imitate": 0.75},
+        "Alchemy": {"steps": 8_000_000, "entropy": 0.005, "gated": True, "encoder_size": 64, "belief": 4.0, "imitate": 0.75},  # noqa: E501
         "Textbook": {"steps": 10_000_000, "hidden_size": 96, "entropy": 0.02, "gated": True, "encoder_size": 64, "belief": 8.0},  # noqa: E501
         "Laboratory": {"steps": 14_000_000, "entropy": 0.02, "gated": True, "previous": True, "encoder_size": 64, "belief": 4.0},  # noqa: E501
         "Workplace": {"steps": 8_000_000, "entropy": 0.005, "gated": True, "previous": True, "encoder_size": 64, "belief": 4.0, "discount": 0.998, "gae_lambda": 0.9, "imitate": 0.7},  # noqa: E501
