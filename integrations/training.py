@@ -56,8 +56,8 @@ class TrainingSummary:
         steps: environment steps done, over all parts of the run.
         seconds: wall time, over all parts of the run, validations included.
         finished: False if it was interrupted.
-        curve: mean normalised return by index of the inner episode, over the last update's lifetimes (NaN where none
-            was seen or where the algorithm does not act); under the training policy, on the training tasks.
+        curve: mean normalised return by index of the inner episode, of the last update that saw one (NaN where none was
+            seen or where the algorithm does not act); under the training policy, on the training tasks.
         validation: the last line of ``progress.jsonl``, None if there is none.
     """
 
@@ -402,10 +402,9 @@ class _Run:
 
     def record(self, figures: Mapping[str, float]) -> None:
         """Log what an update told."""
-        seen = {name: value for name, value in figures.items() if name.startswith("adaptation/")}
-        if seen:
-            self.curve = np.full(len(self.curve), np.nan)
-            for name, value in seen.items():
+        for name, value in figures.items():
+            if name.startswith("adaptation/"):
+                # Each episode keeps what was last seen: a rollout may cover a part of the lifetime only.
                 self.curve[int(name.rpartition("_")[2]) - 1] = value
         if self.writer is not None:
             for name, value in figures.items():
