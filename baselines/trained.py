@@ -29,7 +29,7 @@ def read_safetensors(file: Path) -> dict[str, np.ndarray]:
         ValueError: the file is broken, or holds another type than single or double precision.
     """
     data = file.read_bytes()
-    kinds = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8")}
+    kinds: dict[str, Any] = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8")}
     try:
         length = int.from_bytes(data[:8], "little")
         header = json.loads(data[8 : 8 + length])

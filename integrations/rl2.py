@@ -210,9 +210,10 @@ class GruPolicy(BasePolicy):
             raise ValueError(f"GruPolicy takes Discrete or Box actions, received {action_space}.")
         super().__init__(observation_space, action_space)
         self.continuous = isinstance(action_space, spaces.Box)
-        self.outputs = int(np.prod(action_space.shape)) if self.continuous else int(action_space.n)  # type: ignore[union-attr]
+        self.outputs = action_space.shape[0] if isinstance(action_space, spaces.Box) else int(action_space.n)
         inputs = observation_space.shape[0] * (2 if previous else 1)
         self.previous = previous
+        self.input_scale: torch.Tensor
         self.register_buffer("input_scale", torch.ones(inputs))
         self.encoder: nn.Linear | None = None
         if encoder_size:
@@ -230,8 +231,8 @@ class GruPolicy(BasePolicy):
             nn.init.orthogonal_(layer.weight, gain)  # type: ignore[arg-type]
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
         self.log_std = nn.Parameter(torch.full((self.outputs,), math.log(std))) if self.continuous else None
-        fused = {"fused": True} if self.device.type in ("cpu", "cuda") else {}
-        self.optimizer = torch.optim.Adam(self.parameters(), lr=lr_schedule(1.0), eps=1e-5, **fused)
+        fused = self.device.type in ("cpu", "cuda")
+        self.optimizer = torch.optim.Adam(self.parameters(), lr=lr_schedule(1.0), eps=1e-5, fused=fused)
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         data = super()._get_constructor_parameters()
@@ -256,7 +257,7 @@ class GruPolicy(BasePolicy):
         """What the heads read, ``[..., R]``: the states, and beside them the states times the gate if there is one."""
         return states if self.gate is None else torch.cat([states, states * torch.sigmoid(self.gate(encoded))], dim=-1)
 
-    def forward(self, observations: torch.Tensor, start: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+    def forward(self, observations: torch.Tensor, start: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
         """What the heads read, ``[T, N, R]``; the arguments are those of `LifetimeGru.forward`."""
         encoded = self.encode(observations)
         return self._read(self.gru(encoded, start, keep), encoded)
@@ -298,7 +299,7 @@ class GruPolicy(BasePolicy):
     def value(self, states: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
         """Normalised values of ``states[..., R]``, as heads read them, at ``time[...]``, the share of the lifetime."""
         first, last = self.value_net[0], self.value_net[2]
-        weight = first.weight  # type: ignore[union-attr]
+        weight = first.weight
         hidden = torch.nn.functional.linear(states, weight[:, :-1], first.bias)  # type: ignore[index,arg-type]
         hidden = torch.relu_(hidden.addcmul(time.unsqueeze(-1), weight[:, -1]))  # type: ignore[index]
         return last(hidden).squeeze(-1)
@@ -312,7 +313,7 @@ class GruPolicy(BasePolicy):
             if name.startswith(kept)
         }
 
-    def _predict(self, observation: torch.Tensor, deterministic: bool = False) -> torch.Tensor:
+    def _predict(self, observation: Any, deterministic: bool = False) -> torch.Tensor:
         raise NotImplementedError("A recurrent policy needs its state: call predict.")
 
     def predict(
@@ -397,6 +398,7 @@ class RL2(OnPolicyAlgorithm):
     """
 
     rollout: _Rollout
+    policy: Any  # a GruPolicy; Stable-Baselines3 declares another class
     rollout_buffer: Any = None  # Stable-Baselines3's own is not used
 
     def __init__(
@@ -479,8 +481,9 @@ class RL2(OnPolicyAlgorithm):
         self.auxiliary, self.belief, self.imitate, self.teacher = auxiliary, belief, imitate, teacher
         self.entropy = ent_coef
         self.whole_lifetimes = n_steps is None
+        chosen: Any = policy  # Stable-Baselines3 declares another class of policies
         super().__init__(
-            policy,
+            chosen,
             env,
             learning_rate=learning_rate,
             n_steps=0 if n_steps is None else n_steps,
@@ -552,7 +555,8 @@ class RL2(OnPolicyAlgorithm):
         self.rollout = _Rollout(self.n_steps, self.n_envs, self.policy)
         if self.task_targets is not None:
             self.rollout.tasks = np.zeros((self.n_steps // BELIEF_STRIDE, *self.task_targets.rows.shape), np.float32)
-        self.last = np.zeros((self.n_envs, *self.observation_space.shape), dtype=np.float32)
+        assert isinstance(self.observation_space, spaces.Box)
+        self.last = np.zeros((self.n_envs, self.observation_space.shape[0]), dtype=np.float32)
         self._teacher: Any = None
 
     def set_env(self, env: Any, force_reset: bool = True) -> None:
@@ -881,6 +885,7 @@ class RL2Trainer:
     def advance(self) -> dict[str, float]:
         """One rollout and one update; returns what to log."""
         model = self.model
+        assert model.env is not None
         model.collect_rollouts(model.env, self.callback)
         model._update_current_progress_remaining(model.num_timesteps, self.total)
         model.train()
