@@ -102,11 +102,11 @@ def plain_loss(
 # --- compiled ---------------------------------------------------------------------------------------------------------
 
 
-@intrinsic  # type: ignore[misc]
-def _power_of_two(_context, shifted):  # type: ignore[no-untyped-def]
+@intrinsic
+def _power_of_two(_context, shifted):
     """2**k in single precision from k + 1.5 * 2**23, whose lowest bits are k, by writing the exponent's bits."""
 
-    def build(_, builder, __, arguments):  # type: ignore[no-untyped-def]
+    def build(_, builder, __, arguments):
         whole = ir.IntType(32)
         bits = builder.shl(builder.bitcast(arguments[0], whole), ir.Constant(whole, 23))
         return builder.bitcast(builder.add(bits, ir.Constant(whole, 0x3F800000)), ir.FloatType())
@@ -130,7 +130,7 @@ def _exp(x):
     p = p * r + np.float32(4.1665795894e-2)
     p = p * r + np.float32(1.6666665459e-1)
     p = p * r + np.float32(5.0000001201e-1)
-    return (p * r * r + r + np.float32(1.0)) * _power_of_two(shifted)
+    return (p * r * r + r + np.float32(1.0)) * _power_of_two(shifted)  # type: ignore[call-arg]
 
 
 # Scores are laid out action by action, so that every pass runs over many steps at once: no action count is too small
@@ -139,7 +139,7 @@ def _exp(x):
 
 @register_jitable
 def _log_softmax(scores, bias, probabilities, work):
-    """Make ``scores[A, M]`` plus ``bias[A]`` log-probabilities; also ``probabilities[A, M]``. Scratch: ``work[2, M]``."""
+    """Make ``scores[A, M]`` plus ``bias[A]`` log-probabilities; also ``probabilities[A, M]``; scratch ``work[2, M]``."""
     highest, total = work[0], work[1]
     for k in range(scores.shape[0]):
         row, shift = scores[k], bias[k]
@@ -391,9 +391,9 @@ class _CompiledLoss(torch.autograd.Function):
         first_bias: torch.Tensor,
         last_weight: torch.Tensor,
         last_bias: torch.Tensor,
-        log_std: torch.Tensor | None,
-        auxiliary_weight: torch.Tensor | None,
-        auxiliary_bias: torch.Tensor | None,
+        log_std: Any,  # these three: a tensor, or None where there is no such head
+        auxiliary_weight: Any,
+        auxiliary_bias: Any,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         width, count = states.shape[-1], action_weight.shape[0]
         rows = states.reshape(-1, width)
@@ -403,17 +403,18 @@ class _CompiledLoss(torch.autograd.Function):
             for name in ("actions", "old", "advantages", "targets", "time", "masks", "labels")
             if name in batch
         }
-        masks, labels = flat.get("masks", np.zeros((0, count), dtype=np.bool_)), flat.get("labels")
+        masks = flat.get("masks", np.zeros((0, count), dtype=np.bool_))
+        labels: Any = flat.get("labels")
         scale = np.float32(1.0 / steps)
         weight = first_weight[:, :-1].contiguous()
         across, time_weight = weight.t().contiguous(), first_weight[:, -1].contiguous().numpy()
         to_rows = torch.empty_like(rows)
         to_action_weight, to_action_bias = torch.zeros_like(action_weight), torch.zeros_like(action_bias)
         to_weight, sums = torch.zeros_like(weight), np.zeros((3, len(weight)), dtype=np.float32)
-        to_log_std = None if log_std is None or terms.imitated else torch.zeros_like(log_std)
+        to_log_std: Any = None if log_std is None or terms.imitated else torch.zeros_like(log_std)
         guessed = bool(terms.auxiliary) and not terms.imitated
-        to_auxiliary_weight = torch.zeros_like(auxiliary_weight) if guessed else None
-        to_auxiliary_bias = torch.zeros_like(auxiliary_bias) if guessed else None
+        to_auxiliary_weight: Any = torch.zeros_like(auxiliary_weight) if guessed else None
+        to_auxiliary_bias: Any = torch.zeros_like(auxiliary_bias) if guessed else None
         scores, hidden = torch.empty(count * BLOCK), torch.empty(BLOCK, len(weight))
         work = np.empty((count + 4) * BLOCK, dtype=np.float32)
         policy_loss = value_loss = entropy = auxiliary_loss = slopes = 0.0
