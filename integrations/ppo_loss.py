@@ -139,7 +139,7 @@ def _exp(x):
 
 @register_jitable
 def _log_softmax(scores, bias, probabilities, work):
-    """Make ``scores[A, M]`` plus ``bias[A]`` log-probabilities; also ``probabilities[A, M]``; scratch ``work[2, M]``."""
+    """Turn ``scores[A, M]`` plus ``bias[A]`` into log-probabilities, and ``probabilities[A, M]``; ``work[2, M]``."""
     highest, total = work[0], work[1]
     for k in range(scores.shape[0]):
         row, shift = scores[k], bias[k]
