@@ -166,6 +166,17 @@ def tables(rows: list[dict]) -> str:
                 line += f" {shares[0]:.2f} | {shares[-1]:.2f} |"
             parts.append(line)
         parts.append("")
+        if kicking:
+            days = len(mine[0]["can_kicking_rate"])
+            parts.append("Share of the tickets that were suppressed instead of fixed, by day:\n")
+            parts.append("| paid by | " + " | ".join(str(day + 1) for day in range(days)) + " |")
+            parts.append("|---" * (days + 1) + "|")
+            for rule in (*RULES, *CONTROLS):
+                shares = [row["can_kicking_rate"] for row in mine if row["rule"] == rule]
+                if shares:
+                    means = " | ".join(f"{value:.2f}" for value in np.mean(shares, axis=0))
+                    parts.append(f"| {rule} | {means} |")
+            parts.append("")
     return "\n".join(parts)
 
 
