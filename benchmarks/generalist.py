@@ -1,7 +1,7 @@
 """Does a general learner emerge? One RL2 network on all discrete families but two, evaluated on all of them.
 
 ``python benchmarks/generalist.py`` trains on ``daytwo/Mixture-v0`` without the two (or takes up the run where it was
-stopped), lets the network live 512 test lifetimes of every family's default course, kept and wiped, and prints the
+stopped), lets the network live 512 test lifetimes of every family's default course, kept and wiped, and writes the
 table of docs/generalist.md; the figures are kept in docs/generalist.json.
 """
 
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pages import write_between
 
 import daytwo
 from daytwo.agent import make_agent
@@ -121,7 +122,9 @@ def main(arguments: list[str]) -> int:
             "rows": rows,
         }
         KEPT.write_text(json.dumps(kept, indent=1) + "\n")
-    print(table(json.loads(KEPT.read_text())))
+    text = table(json.loads(KEPT.read_text()))
+    write_between("generalist.md", "table", text)
+    print(text)
     return 0
 
 

@@ -1,8 +1,9 @@
 """RL2 on the grounds of its paper (Duan et al. 2016, arXiv 1611.02779): Bernoulli bandits and random MDPs.
 
 ``python benchmarks/paper_learners.py [ROW ...]`` trains what is missing, evaluates it on 10,000 test tasks, keeps the
-figures in docs/paper_learners.json (it can be stopped and goes on where it was) and prints the table of
-docs/learners.md. Bandits are judged by `bandit_estimate.low_variance_returns`, MDPs by their returns.
+figures in docs/paper_learners.json (it can be stopped and goes on where it was) and writes the table of
+docs/learners.md; ``--only-table`` does that alone. Bandits are judged by `bandit_estimate.low_variance_returns`, MDPs
+by their returns.
 """
 
 import argparse
@@ -13,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pages import write_between
 
 import daytwo
 from daytwo.agent import make_agent
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "benchmarks"))
 KEPT = ROOT / "docs" / "paper_learners.json"
 TASKS = 10_000
 # The best hand-made agent of each, on the same tasks: differences are of pairs.
@@ -174,12 +175,13 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("rows", nargs="*", help="; ".join(ROWS))
     parser.add_argument("--seeds", type=int, default=1, help="training seeds, from 0 on")
+    parser.add_argument("--only-table", action="store_true")
     chosen = parser.parse_args(arguments)
     unknown = [name for name in chosen.rows if name not in ROWS]
     if unknown:
         parser.error(f"unknown row {unknown[0]!r}: expected some of {', '.join(ROWS)}")
     for seed in range(chosen.seeds):
-        for name in chosen.rows or ROWS:
+        for name in () if chosen.only_table else chosen.rows or ROWS:
             kept = json.loads(KEPT.read_text()) if KEPT.is_file() else []
             if any((row["row"], row["seed"]) == (name, seed) for row in kept):
                 continue
@@ -187,7 +189,9 @@ def main(arguments: list[str]) -> int:
             kept = json.loads(KEPT.read_text()) if KEPT.is_file() else []
             KEPT.write_text("[\n" + ",\n".join(json.dumps(one) for one in [*kept, row]) + "\n]\n")
             print(row, flush=True)
-    print(table(json.loads(KEPT.read_text()) if KEPT.is_file() else []))
+    text = table(json.loads(KEPT.read_text()) if KEPT.is_file() else [])
+    write_between("learners.md", "paper", text)
+    print(text)
     return 0
 
 

@@ -13,15 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pages import write_between
 
 import daytwo
 from daytwo.improvement import EXPLOITABLE_RULES
 
 ROOT = Path(__file__).resolve().parent.parent
 KEPT = ROOT / "docs" / "reward_study.json"
-PAGE = ROOT / "docs" / "which_reward.md"
 PICTURE = ROOT / "docs" / "which_reward.png"
-BEGIN, END = "<!-- tables: begin -->", "<!-- tables: end -->"
 
 RULES: dict[str, dict[str, object]] = {
     "return": {"reward": "return"},
@@ -234,10 +233,7 @@ def main(arguments: list[str]) -> int:
             print(f"{index + 1}/{len(todo)} {study}, {rule}, seed {seed}: {curve} ({row['seconds']} s)", flush=True)
     text = tables(rows)
     print(text)
-    if PAGE.is_file():
-        page = PAGE.read_text()
-        head, _, rest = page.partition(BEGIN)
-        PAGE.write_text(head + BEGIN + "\n\n" + text + "\n" + END + rest.partition(END)[2])
+    write_between("which_reward.md", "tables", text)
     draw(rows)
     return 0
 

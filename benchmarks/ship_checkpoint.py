@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pages import write_between
 
 import daytwo
 from daytwo.agent import find_checkpoint
@@ -95,6 +96,7 @@ def evaluate(folder: Path, env_id: str, greedy: bool, lifetimes: int, split: str
 def main(arguments: list[str]) -> int:
     """Choose, evaluate, copy."""
     if arguments == ["--table"]:
+        write_between("learners.md", "shipped", table())
         print(table())
         return 0
     if len(arguments) != 2:
