@@ -398,7 +398,7 @@ class _CompiledLoss(torch.autograd.Function):
         width, count = states.shape[-1], action_weight.shape[0]
         rows = states.reshape(-1, width)
         steps = len(rows)
-        flat = {
+        flat: dict[str, Any] = {
             name: batch[name].reshape(steps, *batch[name].shape[2:]).numpy()
             for name in ("actions", "old", "advantages", "targets", "time", "masks", "labels")
             if name in batch
