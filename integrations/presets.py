@@ -32,6 +32,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "recurrent-ppo": {
         "default": {"steps": 4_000_000, "discount": 0.99},
+        "DarkRoom": {"discount": 0.95},
     },
     "ppo": {
         "default": {"steps": 4_000_000, "learning_rate": 3e-3, "discount": 0.99, "gae_lambda": 0.95},

@@ -22,6 +22,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import nn
 
 from daytwo.agent import LifetimeSpec, find_checkpoint, load, make_agent
+from daytwo.integrations.agent_memory import memory_of, restore_memory
 from daytwo.integrations.gru import LifetimeGru, clear, step_gates
 from daytwo.integrations.ppo_loss import Terms, loss
 from daytwo.integrations.stable_baselines3 import LifetimeVecEnv, training_seeds
@@ -521,7 +522,6 @@ class RL2(OnPolicyAlgorithm):
         self.task_targets: TaskTargets | None = None
         lifetimes = self._lifetimes(self.env)
         if self.belief and lifetimes is not None:
-            lifetimes.env.reset(seed=0)
             self.task_targets = TaskTargets(lifetimes.env)
             self.policy_kwargs = {**self.policy_kwargs, "belief": self.task_targets.outputs}
         policy_class: Any = self.policy_class
@@ -533,6 +533,8 @@ class RL2(OnPolicyAlgorithm):
 
     def _setup_lifetimes(self) -> None:
         lifetimes = self._lifetimes(self.env)
+        if self.whole_lifetimes:
+            self.n_steps = 0
         if lifetimes is not None:
             spec = lifetimes.env.lifetime_spec
             self.lifetime_steps = lifetime_steps(spec)
@@ -548,8 +550,11 @@ class RL2(OnPolicyAlgorithm):
             raise ValueError(f"batch_lifetimes={self.batch_lifetimes} is more than the {self.n_envs} lanes.")
         if (self.auxiliary or self.belief or self.imitate) and lifetimes is None:
             raise ValueError("auxiliary, belief and imitate need a LifetimeVecEnv.")
-        self.value_scale = ValueScale(self.lifetime_steps, self.normalize)
-        self.scaled = False
+        # A model that was loaded, or takes another environment, goes on with the scales that its weights are used to.
+        scale = getattr(self, "value_scale", None)
+        if scale is None or len(scale.mean) != self.lifetime_steps:
+            self.value_scale = ValueScale(self.lifetime_steps, self.normalize)
+        self.scaled = getattr(self, "scaled", False)
         self.state = np.zeros((self.n_envs, self.policy.gru.size), dtype=np.float32)
         self.position = np.zeros(self.n_envs, dtype=np.int64)
         self.rollout = _Rollout(self.n_steps, self.n_envs, self.policy)
@@ -562,8 +567,6 @@ class RL2(OnPolicyAlgorithm):
     def set_env(self, env: Any, force_reset: bool = True) -> None:
         """Take another environment with the same spaces; lifetimes begin anew."""
         super().set_env(env, force_reset)
-        if self.whole_lifetimes:
-            self.n_steps = 0
         self._setup_lifetimes()
 
     def _excluded_save_params(self) -> list[str]:
@@ -582,12 +585,16 @@ class RL2(OnPolicyAlgorithm):
             return False
         if self._teacher is None:
             # A teacher that joins late would not know what its lifetimes have seen.
-            self._teacher = make_agent(self.teacher, spec)
-            seeds = np.array(training_seeds(self.seed or 0, self.n_envs, 1 << 40), dtype=np.uint64)
-            self._teacher.begin(spec, seeds)
             if not np.all(self._last_episode_starts):
                 raise ValueError("imitate begins with new lifetimes: call learn with a reset.")
+            self._teacher = self._make_teacher(spec)
         return True
+
+    def _make_teacher(self, spec: LifetimeSpec) -> Any:
+        """A teacher that has seen nothing yet."""
+        teacher = make_agent(self.teacher, spec)
+        teacher.begin(spec, np.array(training_seeds(self.seed or 0, self.n_envs, 1 << 40), dtype=np.uint64))
+        return teacher
 
     def collect_rollouts(
         self, env: VecEnv, callback: BaseCallback, rollout_buffer: Any = None, n_rollout_steps: int | None = None
@@ -923,16 +930,9 @@ class RL2Trainer:
             "imitated": self.config.teacher if self.config.imitate else None,
         }
 
-    @property
-    def can_save(self) -> bool:
-        """False while the policy imitates: the teacher's memory is its own, and `state` could not hold it."""
-        return self.model._teacher is None
-
     def state(self) -> dict[str, Any]:
         """Everything that is needed to go on exactly."""
         model = self.model
-        if not self.can_save:
-            raise RuntimeError("A run cannot be saved while it imitates: the teacher's memory is its own.")
         scale = model.value_scale
         return {
             "policy": model.policy.state_dict(),
@@ -950,6 +950,7 @@ class RL2Trainer:
             "steps": int(model.num_timesteps),
             "updates": int(model._n_updates),
             "scaled": bool(model.scaled),
+            "teacher": None if model._teacher is None else memory_of(model._teacher),
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
@@ -970,6 +971,10 @@ class RL2Trainer:
         model.random.bit_generator.state = state["random"]
         model.num_timesteps, model._n_updates = int(state["steps"]), int(state["updates"])
         model.scaled = bool(state["scaled"])
+        model._teacher = None
+        if state["teacher"] is not None:
+            model._teacher = model._make_teacher(self.spec)
+            restore_memory(model._teacher, state["teacher"])
         model._update_current_progress_remaining(model.num_timesteps, self.total)
 
     def close(self) -> None:

@@ -11,8 +11,9 @@ import numpy as np
 import torch
 
 from daytwo.lifetime import LifetimeVectorEnv
+from daytwo.streams import lifetime_seeds
 
-MOST_CATEGORIES, MOST_OUTPUTS = 64, 1024
+MOST_CATEGORIES, MOST_OUTPUTS, FEWEST_TASKS = 64, 1024, 1024
 
 
 class TaskTargets:
@@ -29,8 +30,12 @@ class TaskTargets:
     """
 
     def __init__(self, env: LifetimeVectorEnv) -> None:
-        """Learn what varies from the tasks of an environment that was made with ``privileged=True`` and was reset."""
-        whole, table = self._table(env.tasks())
+        """Learn what varies from at least a thousand tasks; the environment (``privileged=True``) is reset for them."""
+        tasks: list[dict[str, Any]] = []
+        while len(tasks) < FEWEST_TASKS:
+            env.reset(seed=lifetime_seeds(0, len(tasks), len(tasks) + env.num_envs))
+            tasks += env.tasks()
+        whole, table = self._table(tasks)
         low, high = table.min(axis=0), table.max(axis=0)
         varies = high > low
         discrete = whole & varies & (low >= 0) & (high < MOST_CATEGORIES)
@@ -42,7 +47,7 @@ class TaskTargets:
         self.outputs = int(self.sizes.sum()) + len(self.real)
         if self.outputs == 0:
             raise ValueError(f"{env.family.name} has no task field that varies: there is nothing to predict.")
-        self.rows = np.zeros((len(table), len(self.categorical) + len(self.real)), dtype=np.float32)
+        self.rows = np.zeros((env.num_envs, len(self.categorical) + len(self.real)), dtype=np.float32)
 
     @staticmethod
     def _table(tasks: Sequence[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray]:
@@ -65,7 +70,7 @@ class TaskTargets:
         count, total, at = len(self.categorical), guesses.new_zeros(()), 0
         flat, wanted = guesses.reshape(-1, self.outputs), rows.reshape(-1, rows.shape[-1])
         for column, size in enumerate(self.sizes.tolist()):
-            labels = wanted[:, column].long().clamp(max=size - 1)
+            labels = wanted[:, column].long().clamp(min=0, max=size - 1)  # a value never met so far
             total = total + torch.nn.functional.cross_entropy(flat[:, at : at + size], labels)
             at += size
         total = total + 0.5 * (flat[:, at:] - wanted[:, count:]).square().mean(dim=0).sum()
