@@ -40,7 +40,7 @@ def read_safetensors(file: Path) -> dict[str, np.ndarray]:
             start, stop = entry["data_offsets"]
             array = np.frombuffer(data[8 + length + start : 8 + length + stop], dtype=kinds[entry["dtype"]])
             tensors[name] = array.reshape(entry["shape"])
-    except (KeyError, ValueError, TypeError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{str(file)!r} is no safetensors file of floating-point arrays: {error!r}.") from error
     return tensors
 

@@ -99,7 +99,7 @@ def test_recurrent_agents_act_without_torch():
 
 def test_results_do_not_depend_on_the_batch():
     wide, narrow = (
-        daytwo.evaluate("rl2", "daytwo/Workplace-v0", lifetimes=6, num_envs=lanes, course="single", episodes=2)
+        daytwo.evaluate("rl2", "daytwo/DarkRoom-v0", lifetimes=6, num_envs=lanes, course="single", episodes=2)
         for lanes in (6, 4)
     )
     np.testing.assert_array_equal(wide.returns, narrow.returns)
