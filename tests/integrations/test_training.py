@@ -53,8 +53,8 @@ RUNS = {
     "rl2-continuous": ("rl2", "daytwo/PointRobot-v0", {"course": "single", "level": 0, "episodes": 1}, "validated"),
 }
 OPTIONS = {"steps": 1200, "num_envs": 16, "checkpoint_every": 300, "evaluate_every": 400, "progress": False}
-# Trains in a process that is killed without warning: after the third checkpoint (the first is that of step 0), in the
-# midst of writing it, or after the second validation.
+# Trains each run to its end, and again in a process that is killed without warning: after the third checkpoint (the
+# first is that of step 0), in the midst of writing it, or after the second validation.
 KILLED = """
 import json, os, signal, sys
 from daytwo.integrations import training
@@ -77,10 +77,12 @@ def kill_at(owner, name, count):
 
 runs, options = json.load(sys.stdin)
 for folder, (algorithm, env_id, settings, overrides, moment) in runs.items():
+    arguments = {"settings": settings, "overrides": overrides, **options}
+    training.train(algorithm, env_id, out=folder + "-whole", **arguments)
     child = os.fork()
     if child == 0:
         kill_at(*MOMENTS[moment])
-        training.train(algorithm, env_id, settings=settings, overrides=overrides, out=folder, **options)
+        training.train(algorithm, env_id, out=folder, **arguments)
         os._exit(0)
     print(os.WTERMSIG(os.waitpid(child, 0)[1]))
 """
@@ -117,7 +119,7 @@ def progress_of(folder):
 
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory):
-    """Runs that were killed, by name."""
+    """Runs that were killed, by name, and beside each the whole one."""
     if not hasattr(os, "fork"):
         pytest.skip("needs fork")
     folder = tmp_path_factory.mktemp("killed")
@@ -133,16 +135,17 @@ def killed(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_a_killed_run_resumes_to_what_an_uninterrupted_one_is(killed, tmp_path, name):
+def test_a_killed_run_resumes_to_what_an_uninterrupted_one_is(killed, name):
     algorithm, env_id, settings, _ = RUNS[name]
+    own, whole = killed / name, killed / f"{name}-whole"
+    finished = config_of(whole)["steps_done"]
+    assert config_of(own)["steps_done"] < finished
     options = {**OPTIONS, "settings": settings, "overrides": SMALL[algorithm]}
-    whole = train(algorithm, env_id, out=tmp_path, **options)
-    assert not (killed / name / "checkpoints" / f"{whole.steps:012d}").exists()
-    resumed = train(algorithm, env_id, out=killed / name, resume=True, **options)
-    assert resumed.finished and resumed.steps == whole.steps >= 1200
-    assert_same_weights(tmp_path, killed / name)
-    assert progress_of(tmp_path) == progress_of(killed / name)
-    assert sorted(os.listdir(killed / name / "checkpoints")) == sorted(os.listdir(tmp_path / "checkpoints"))
+    resumed = train(algorithm, env_id, out=own, resume=True, **options)
+    assert resumed.finished and resumed.steps == finished >= 1200
+    assert_same_weights(whole, own)
+    assert progress_of(whole) == progress_of(own)
+    assert sorted(os.listdir(own / "checkpoints")) == sorted(os.listdir(whole / "checkpoints"))
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
@@ -184,7 +187,7 @@ def test_what_sees_the_lifetime_learns_to_learn(tmp_path, algorithm):
 
 
 def test_validation_lives_the_validation_split_of_the_training_course():
-    told = training.validate("random", BANDIT, {"arms": 5, "pulls": 4, "course": "single", "episodes": 3, "rate": 0.5})
+    told = training.validate("random", BANDIT, {"pulls": 4, "course": "single", "episodes": 3, "rate": 0.5})
     assert told["split"] == "validation" and told["lifetimes"] == 256
     assert len(told["episodes"]) == len(told["wiped"]) == 3
     assert told["learning"][0] == pytest.approx(0.0, abs=1e-9)  # random play has no memory to be wiped
@@ -277,7 +280,8 @@ def test_a_second_interrupt_stops_at_once(tmp_path, monkeypatch):
 
 
 def test_what_cannot_be_saved_yet_is_saved_later(tmp_path, monkeypatch):
-    monkeypatch.setattr(RL2Trainer, "can_save", property(lambda self: self.steps == 0 or self.steps >= 500))
+    can_save = property(lambda self: self.steps == 0 or self.steps >= 500)
+    monkeypatch.setattr(RL2Trainer, "can_save", can_save, raising=False)
     saved, save = [], training._Run.save
     monkeypatch.setattr(training._Run, "save", lambda run: saved.append(run.trainer.steps) or save(run))
     tiny(tmp_path, algorithm="rl2", steps=1200, checkpoint_every=224)
@@ -294,7 +298,7 @@ def test_stopped_where_it_cannot_be_saved_the_agent_is_kept_and_the_run_goes_on_
         return figures
 
     with monkeypatch.context() as patch:
-        patch.setattr(RL2Trainer, "can_save", property(lambda self: self.steps == 0))
+        patch.setattr(RL2Trainer, "can_save", property(lambda self: self.steps == 0), raising=False)
         patch.setattr(RL2Trainer, "advance", interrupt)
         assert tiny(tmp_path / "stopped", algorithm="rl2").steps == 112
     assert not has_state(find_checkpoint(tmp_path / "stopped"))
