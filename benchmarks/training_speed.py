@@ -44,10 +44,16 @@ BANDIT = {"arms": 5, "course": "single", "episodes": 1, "reward": "raw"}
 ROUNDS: dict[str, tuple[dict[str, Any], int, dict[str, Any], float, int]] = {
     "5 arms, 10 pulls": (
         {**BANDIT, "pulls": 10},
-        2_500_000,
-        {"rollout_steps": None, "lifetimes_per_batch": 256, "batches_per_update": 8, "learning_rate": 3e-3},
+        2_000_000,
+        {
+            "rollout_steps": None,
+            "lifetimes_per_batch": 128,
+            "batches_per_update": 8,
+            "learning_rate": 3e-3,
+            "entropy": 0.03,
+        },
         6.5,
-        12,
+        10,
     ),
     "5 arms, 100 pulls": (
         {**BANDIT, "pulls": 100},
