@@ -15,7 +15,7 @@ import numpy as np
 from pages import write_between
 
 import daytwo
-from daytwo.agent import make_agent
+from daytwo.agent import find_checkpoint, make_agent
 
 ROOT = Path(__file__).resolve().parent.parent
 KEPT = ROOT / "docs" / "generalist.json"
@@ -31,17 +31,19 @@ OPTIONS = {
 
 
 def train_network(folder: Path, steps: int, seed: int, held_out: tuple[str, ...]) -> None:
-    """Train, or go on training, in ``folder``."""
-    from daytwo.agent import find_checkpoint
+    """Train, or go on training, in ``folder``, unless it is done."""
     from daytwo.integrations.training import train
 
+    checkpoint = find_checkpoint(folder)
+    if checkpoint is not None and json.loads((checkpoint / "config.json").read_text())["steps_done"] >= steps:
+        return
     train(
         "rl2",
         "daytwo/Mixture-v0",
         steps=steps,
         seed=seed,
         out=folder,
-        resume=find_checkpoint(folder) is not None,
+        resume=checkpoint is not None,
         settings={"without": ",".join(held_out), "equal": "steps"},
         overrides=OPTIONS,
         evaluate=False,
@@ -115,7 +117,6 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--only-table", action="store_true")
     chosen = parser.parse_args(arguments)
     if not chosen.only_table:
-        from daytwo.agent import find_checkpoint
         from daytwo.envs.mixture import FAMILIES
 
         train_network(chosen.out, chosen.steps, chosen.seed, HELD_OUT)
