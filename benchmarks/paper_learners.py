@@ -95,10 +95,10 @@ ROWS: dict[str, tuple[str, dict[str, Any], int, dict[str, Any], float, str]] = {
     "mdp n=10, privileged loss": (
         "daytwo/TabularMDP-v0",
         {**MDP, "episodes": 10},
-        24_000_000,
-        {**PLANNER, "auxiliary": 0.5},
+        16_000_000,
+        {**PLANNER, "gated": True, "previous": True, "encoder_size": 96, "belief": 4.0},
         154.4,
-        "as above; the loss predicts the oracle's action in training",
+        "as above; predicts the task's rewards and transitions in training, and reads its memory through a gate",
     ),
     "mdp n=25": (
         "daytwo/TabularMDP-v0",
