@@ -374,7 +374,11 @@ def train(
         told = summary.validation
         parts = (f"{name} {told[name][0]:.3f} ± {told[name][2] - told[name][0]:.3f}" for name in ("area", "learning"))
         console.print(f"Validation ({told['lifetimes']} lifetimes, split {told['split']}): {', '.join(parts)}")
-    words = " ".join([str(summary.folder), env, *(settings or [])])
+    if env in compound_ids():
+        # Its agents live in the environments it is made of, one by one.
+        words = f"{summary.folder} {daytwo.env_ids()[0]}"
+    else:
+        words = " ".join([str(summary.folder), env, *(settings or [])])
     console.print(f"Evaluate it: daytwo evaluate {words}", soft_wrap=True)
 
 
