@@ -18,7 +18,7 @@ from gymnasium.vector import AutoresetMode
 
 import daytwo
 from daytwo.agent import Agent, LifetimeSpec, make_agent
-from daytwo.course import Course
+from daytwo.integrations.trainers import plain_settings
 from daytwo.lifetime import LifetimeVectorEnv
 from daytwo.networks import describe_interface
 from daytwo.streams import agent_streams, lifetime_seeds
@@ -80,22 +80,6 @@ def _integer(name: str, value: Any, least: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
         raise ValueError(f"{name} must be an integer of at least {least}, received {value!r}.")
     return int(value)
-
-
-def plain_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """An environment's keyword arguments as JSON can hold them.
-
-    Raises:
-        ValueError: it cannot hold them.
-    """
-    plain = {
-        key: {"course": dataclasses.asdict(value)} if isinstance(value, Course) else value
-        for key, value in settings.items()
-    }
-    try:
-        return json.loads(json.dumps(plain))
-    except TypeError as error:
-        raise ValueError(f"Settings of histories must be plain values, received {dict(settings)!r}: {error}.") from None
 
 
 class HistoryStream:

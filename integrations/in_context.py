@@ -19,12 +19,12 @@ from torch.nn import functional
 
 from daytwo.agent import LifetimeSpec, make_agent
 from daytwo.integrations.histories import Histories, HistoryStream
+from daytwo.integrations.trainers import lifetime_steps
 from daytwo.integrations.transformer import (
     CHECKPOINT_KIND,
     CausalTransformer,
     InContextAgent,
     TransformerShape,
-    lifetime_steps,
 )
 from daytwo.networks import check_interface, describe_interface
 

@@ -27,6 +27,7 @@ from daytwo.integrations.gru import LifetimeGru, clear, step_gates
 from daytwo.integrations.ppo_loss import Terms, loss
 from daytwo.integrations.stable_baselines3 import LifetimeVecEnv, training_seeds
 from daytwo.integrations.task_prediction import TaskTargets
+from daytwo.integrations.trainers import lifetime_steps
 from daytwo.kernels import compile_cached
 from daytwo.networks import CHECKPOINT_KIND, describe_interface
 
@@ -382,11 +383,6 @@ class _Rollout:
         self.targets = np.zeros((steps, lanes), dtype=np.float32)
         self.imitated = False
         self.tasks = np.zeros((0, lanes, 0), dtype=np.float32)
-
-
-def lifetime_steps(spec: LifetimeSpec) -> int:
-    """The most steps a lifetime of the course can last."""
-    return sum(stage.episodes * spec.levels[stage.level].horizon for stage in spec.course.stages)
 
 
 class RL2(OnPolicyAlgorithm):

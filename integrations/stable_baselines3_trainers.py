@@ -22,6 +22,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecMonitor
 
 from daytwo.agent import LifetimeSpec, load
 from daytwo.integrations.stable_baselines3 import LifetimeVecEnv, training_seeds
+from daytwo.integrations.trainers import lifetime_steps
 from daytwo.integrations.training_config import PPOConfig, RecurrentPPOConfig
 from daytwo.networks import CHECKPOINT_KIND, describe_interface
 from daytwo.summary import Summary
@@ -124,11 +125,6 @@ class _Watch(BaseCallback):
         self.sums[:], self.counts[:] = 0.0, 0.0
         self.returns.clear()
         return figures
-
-
-def lifetime_steps(spec: LifetimeSpec) -> int:
-    """The most steps a lifetime of the course can last."""
-    return sum(stage.episodes * spec.levels[stage.level].horizon for stage in spec.course.stages)
 
 
 def rollout_steps(spec: LifetimeSpec, config: PPOConfig) -> int:

@@ -1,12 +1,36 @@
 """What every training algorithm of ``daytwo train`` is made of, and the table of them."""
 
+import dataclasses
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
-from daytwo.agent import Agent, load
+from daytwo.agent import Agent, LifetimeSpec, load
+from daytwo.course import Course
+
+
+def lifetime_steps(spec: LifetimeSpec) -> int:
+    """The most steps a lifetime of the course can last."""
+    return sum(stage.episodes * spec.levels[stage.level].horizon for stage in spec.course.stages)
+
+
+def plain_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """An environment's keyword arguments as JSON can hold them.
+
+    Raises:
+        ValueError: it cannot hold them.
+    """
+    plain = {
+        key: {"course": dataclasses.asdict(value)} if isinstance(value, Course) else value
+        for key, value in settings.items()
+    }
+    try:
+        return json.loads(json.dumps(plain))
+    except TypeError as error:
+        raise ValueError(f"Settings of a run must be plain values, received {dict(settings)!r}: {error}.") from None
 
 
 class Trainer(Protocol):

@@ -28,12 +28,11 @@ import torch
 
 import daytwo
 from daytwo.agent import LifetimeSpec, find_checkpoint
-from daytwo.course import Course
 from daytwo.integrations.presets import find_preset, settings_with
 from daytwo.integrations.saved_state import course_from_dict, has_state, read_state, settle, write_state
 from daytwo.integrations.stable_baselines3 import LifetimeVecEnv
 from daytwo.integrations.stable_baselines3_trainers import LifetimeLstmPolicy
-from daytwo.integrations.trainers import ALGORITHMS, Trainer
+from daytwo.integrations.trainers import ALGORITHMS, Trainer, plain_settings
 from daytwo.integrations.training_config import field_names, field_sentences
 from daytwo.networks import check_interface
 
@@ -67,18 +66,6 @@ class TrainingSummary:
     finished: bool
     curve: np.ndarray
     validation: Mapping[str, Any] | None = None
-
-
-def _saved_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Keyword arguments of the environment as JSON can hold them."""
-    saved = {
-        key: {"course": dataclasses.asdict(value)} if isinstance(value, Course) else value
-        for key, value in settings.items()
-    }
-    try:
-        return json.loads(json.dumps(saved))
-    except TypeError as error:
-        raise ValueError(f"Settings of a training run must be plain values, received {settings!r}: {error}.") from None
 
 
 def loaded_settings(saved: Mapping[str, Any]) -> dict[str, Any]:
@@ -180,7 +167,7 @@ def make_plan(
     for name in ("autoreset_mode", "privileged", "observation", "num_envs"):
         if name in given:
             raise ValueError(f"Training decides {name} itself: leave {name}={given[name]!r} out of the settings.")
-    _saved_settings(given)
+    plain_settings(given)
     preset = find_preset(algorithm, env_id)
     config_class = ALGORITHMS[algorithm].config_class()
     known = field_names(config_class)
@@ -311,7 +298,7 @@ class _Run:
             "format": 2,
             "algorithm": plan.algorithm,
             "env_id": self.spec.env_id,
-            "settings": _saved_settings(plan.settings),
+            "settings": plain_settings(plan.settings),
             "course": dataclasses.asdict(self.spec.course),
             "split": self.split,
             "reward": None if self.rule is None else dataclasses.asdict(self.rule),

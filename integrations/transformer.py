@@ -20,6 +20,7 @@ from torch import nn
 from torch.nn import functional
 
 from daytwo.agent import LifetimeSpec, find_checkpoint
+from daytwo.integrations.trainers import lifetime_steps
 from daytwo.networks import Sampler, check_interface
 
 CHECKPOINT_KIND = "in-context-transformer"
@@ -280,11 +281,6 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def lifetime_steps(spec: LifetimeSpec) -> int:
-    """The most steps a lifetime of the course can last."""
-    return sum(stage.episodes * spec.levels[stage.level].horizon for stage in spec.course.stages)
 
 
 class InContextAgent:
