@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pages import write_between
+from pages import mean_and_error, write_between
 
 import daytwo
 from daytwo.agent import find_checkpoint, make_agent
@@ -49,11 +49,6 @@ def train_network(folder: Path, steps: int, seed: int, held_out: tuple[str, ...]
         evaluate=False,
         progress=sys.stderr.isatty(),
     )
-
-
-def mean_and_error(values: np.ndarray) -> list[float]:
-    """Mean and half the width of its 95% interval."""
-    return [round(float(values.mean()), 4), round(float(1.96 * values.std(ddof=1) / np.sqrt(len(values))), 4)]
 
 
 def judge(folder: Path, family: str, held_out: bool) -> dict[str, Any]:

@@ -1,8 +1,15 @@
-"""Putting what a script printed into a page of the docs, between two marks."""
+"""What scripts put into the docs: means with their errors, and tables between two marks of a page."""
 
 from pathlib import Path
 
+import numpy as np
+
 DOCS = Path(__file__).resolve().parent.parent / "docs"
+
+
+def mean_and_error(values: np.ndarray) -> tuple[float, float]:
+    """Mean and half the width of its 95% interval, to four digits."""
+    return round(float(values.mean()), 4), round(float(1.96 * values.std(ddof=1) / np.sqrt(len(values))), 4)
 
 
 def write_between(page: str, name: str, text: str) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pages import write_between
+from pages import mean_and_error, write_between
 
 import daytwo
 from daytwo.agent import make_agent
@@ -119,11 +119,6 @@ def judge(agent: Any, env_id: str, settings: dict[str, Any]) -> np.ndarray:
         return low_variance_returns(agent, arms=settings["arms"], pulls=settings["pulls"], lifetimes=TASKS)
     told = {key: value for key, value in settings.items() if key != "reward"}
     return daytwo.evaluate(agent, env_id, lifetimes=TASKS, seed=0, **told).returns.sum(axis=1)
-
-
-def mean_and_error(values: np.ndarray) -> tuple[float, float]:
-    """Mean and half the width of its 95% interval."""
-    return float(values.mean()), float(1.96 * values.std(ddof=1) / np.sqrt(len(values)))
 
 
 def train_and_evaluate(name: str, seed: int) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pages import write_between
+from pages import mean_and_error, write_between
 
 import daytwo
 from daytwo.agent import find_checkpoint
@@ -78,11 +78,6 @@ def table() -> str:
 def split_of(env_id: str, wanted: str) -> str:
     """The split that is wanted, or ``all`` where the family has none."""
     return wanted if wanted in daytwo.make_family(env_id).splits else "all"
-
-
-def mean_and_error(values: np.ndarray) -> list[float]:
-    """Mean and half the width of its 95% interval."""
-    return [round(float(values.mean()), 4), round(float(1.96 * values.std(ddof=1) / np.sqrt(len(values))), 4)]
 
 
 def evaluate(folder: Path, env_id: str, greedy: bool, lifetimes: int, split: str, memory: str) -> daytwo.Result:
