@@ -42,8 +42,71 @@ def _sigmoid(x):
     return 0.5 + 0.5 * math.tanh(0.5 * x)
 
 
+@register_jitable
+def _unit(vector):
+    """Bring a vector to length 1."""
+    total = 1e-6
+    for j in range(len(vector)):
+        total += vector[j] * vector[j]
+    factor = 1.0 / math.sqrt(total)
+    for j in range(len(vector)):
+        vector[j] *= factor
+
+
+@register_jitable
+def _recall(observation, values, width, weights, at, memory, work):
+    """Write to a keyed memory and read from it (`daytwo.integrations.keyed_memory` says what it computes).
+
+    Args:
+        observation: ``float32[2 O]``: the present one and the one before.
+        values: ``float64[...]``: the layer's inputs, behind which what is read is written.
+        width: of the inputs.
+        weights: those of the network.
+        at: where the memory's begin.
+        memory: ``float64[M, V, K]``, contents, changed in place.
+        work: ``float64[...]``, scratch of at least ``M (2K + 2V) + V``.
+
+    Returns:
+        Where the next layer's weights begin.
+    """
+    heads, size, keys = memory.shape
+    observed, every = len(observation) // 2, heads * keys
+    queries, origins, mixed = work[:every], work[every : 2 * every], work[2 * every : 2 * every + 2 * heads * size]
+    there = work[2 * every + 2 * heads * size :]
+    for j in range(every):
+        queries[j], origins[j] = 0.0, 0.0
+    _add_product(origins, every, observation[observed:], observed, weights, at)
+    at = _add_product(queries, every, observation, observed, weights, at)
+    for j in range(2 * heads * size):
+        mixed[j] = weights[at + j]
+    at = _add_product(mixed, 2 * heads * size, values, width, weights, at + 2 * heads * size)
+    for m in range(heads):
+        contents, query, key = memory[m], queries[m * keys : (m + 1) * keys], origins[m * keys : (m + 1) * keys]
+        candidate = mixed[2 * m * size : (2 * m + 1) * size]
+        gate = mixed[(2 * m + 1) * size : (2 * m + 2) * size]
+        _unit(query)
+        _unit(key)
+        for v in range(size):
+            there[v] = 0.0
+            for j in range(keys):
+                there[v] += contents[v, j] * key[j]
+        for v in range(size):
+            for j in range(size):
+                candidate[v] += weights[at + v * size + j] * there[j]
+                gate[v] += weights[at + (size + v) * size + j] * there[j]
+        at += 2 * size * size
+        for v in range(size):
+            change = _sigmoid(gate[v]) * (math.tanh(candidate[v]) - there[v])
+            total = 0.0
+            for j in range(keys):
+                contents[v, j] += change * key[j]
+                total += contents[v, j] * query[j]
+            values[width + m * size + v] = total
+    return at
+
+
 @kernel
-def _forward(observations, fresh, sizes, kind, first, recurrent, gated, relu, weights, hidden, cell, work, out):
+def _forward(observations, fresh, sizes, kind, first, recurrent, gated, relu, weights, hidden, cell, memory, work, out):
     """One step of a network in every lifetime.
 
     Args:
@@ -57,14 +120,17 @@ def _forward(observations, fresh, sizes, kind, first, recurrent, gated, relu, we
             the gate looks at what the last recurrent layer took in.
         relu: hidden dense layers use ReLU instead of tanh.
         weights: ``float64[...]``, layer after layer: bias, then the matrix input by input (recurrent layers: both
-            matrices, and between them a GRU's bias of the candidate's recurrent part); the gate after the last
-            recurrent layer.
+            matrices, and between them a GRU's bias of the candidate's recurrent part); a keyed memory's before the
+            first recurrent layer, the gate after the last one.
         hidden: ``float64[N, recurrent, H]``, changed in place.
         cell: the same for the cells.
-        work: ``float64[5, 4 * widest]``, scratch.
+        memory: ``float64[N, M, V, K]``, contents of a keyed memory before the first recurrent layer, which reads what
+            is recalled beside its inputs, as the first dense layer after the recurrent ones does; M is 0 for none.
+        work: ``float64[6, W]``, scratch, W as `Network` computes it.
         out: ``float64[N, outputs]``.
     """
     layers = len(sizes) - 1
+    recalled = memory.shape[1] * memory.shape[2]
     for i in range(len(out)):
         if fresh[i]:
             for layer in range(recurrent):
@@ -72,6 +138,7 @@ def _forward(observations, fresh, sizes, kind, first, recurrent, gated, relu, we
                     hidden[i, layer, j] = 0.0
                     if kind == LSTM:
                         cell[i, layer, j] = 0.0
+            memory[i] = 0.0
         values, sums = work[0], work[1]
         for k in range(sizes[0]):
             values[k] = observations[i, k]
@@ -80,6 +147,13 @@ def _forward(observations, fresh, sizes, kind, first, recurrent, gated, relu, we
             width, count = sizes[layer], sizes[layer + 1]
             if gated and layer == first + recurrent:
                 width *= 2
+            if recalled and layer == first:
+                at = _recall(observations[i], values, width, weights, at, memory[i], work[5])
+                width += recalled
+            if recalled and layer == first + recurrent:
+                for j in range(recalled):
+                    values[width + j] = work[4, sizes[first] + j]
+                width += recalled
             if first <= layer < first + recurrent:
                 k = layer - first
                 for j in range(width):
@@ -194,10 +268,12 @@ class Network:
         Args:
             tensors: weights by name: those of a Stable-Baselines3 policy's ``state_dict`` (dense, or sb3-contrib's LSTM
                 and dense), or those of DayTwo's recurrent policies: ``encoder.weight`` and ``encoder.bias`` (optional),
-                ``gru.input_weight``, ``gru.input_bias``, ``gru.state_weight``, ``gru.state_bias``
-                (`daytwo.integrations.gru.LifetimeGru`), ``gate.weight`` and ``gate.bias`` (optional),
-                ``action_net.weight`` and ``action_net.bias``; ``log_std`` for continuous actions; ``input_scale``:
-                what observations are multiplied with.
+                ``memory.key_weight``, ``memory.weight``, ``memory.bias`` and ``memory.content_weight`` (optional, after
+                an encoder; `daytwo.integrations.keyed_memory.KeyedMemory`), ``gru.input_weight``, ``gru.input_bias``,
+                ``gru.state_weight``, ``gru.state_bias`` (`daytwo.integrations.gru.LifetimeGru`), ``gate.weight`` and
+                ``gate.bias`` (optional), ``head.weight`` and ``head.bias`` (optional), ``action_net.weight`` and
+                ``action_net.bias``; ``log_std`` for continuous actions; ``input_scale``: what observations are
+                multiplied with.
             activation: of the hidden dense layers, ``tanh`` or ``relu``.
 
         Raises:
@@ -236,27 +312,33 @@ class Network:
         def add_dense(name: str) -> None:
             matrix = begin(take(f"{name}.weight"))
             parts.append(take(f"{name}.bias"))
-            doubled = self.gated and len(sizes) == self.first + self.recurrent + 1
-            add(matrix, sizes[-1] * (2 if doubled else 1), matrix.shape[0])
+            width = sizes[-1]
+            if self.recurrent and len(sizes) == self.first + self.recurrent + 1:
+                width = width * (2 if self.gated else 1) + self.memory[0] * self.memory[1]
+            add(matrix, width, matrix.shape[0])
             sizes.append(matrix.shape[0])
 
         self.kind, self.first, self.recurrent, self.gated = LSTM, 0, 0, False
+        self.memory = (0, 0, 0)  # heads, numbers of a content, numbers of a key
         if "gru.input_weight" in tensors:
             self.kind, self.recurrent = GRU, 1
             if "encoder.weight" in tensors:
                 self.first = 1
                 add_dense("encoder")
+            if "memory.weight" in tensors:
+                self._take_memory(take, sizes, scale, parts, add)
             inputs, states = begin(take("gru.input_weight")), take("gru.state_weight")
             count = states.shape[1]
+            seen = sizes[-1] + self.memory[0] * self.memory[1]
             parts.append(take("gru.input_bias"))
-            add(inputs, sizes[-1], 3 * count)
+            add(inputs, seen, 3 * count)
             parts.append(take("gru.state_bias"))
             add(states, count, 3 * count)
             if "gate.weight" in tensors:
                 self.gated = True
                 gate = take("gate.weight")
                 parts.append(take("gate.bias"))
-                add(gate if self.first or scale is None else gate * scale, sizes[-1], count)
+                add(gate if self.first or scale is None else gate * scale, seen, count)
             sizes.append(count)
         while f"lstm_actor.weight_ih_l{self.recurrent}" in tensors:
             layer = self.recurrent
@@ -272,17 +354,37 @@ class Network:
             for name in tensors
             if name.startswith("mlp_extractor.policy_net.") and name.endswith(".weight")
         )
-        for name in [*(f"mlp_extractor.policy_net.{k}" for k in dense), "action_net"]:
+        between = ["head"] if "head.weight" in tensors else [f"mlp_extractor.policy_net.{k}" for k in dense]
+        for name in [*between, "action_net"]:
             add_dense(name)
         self.log_std = take("log_std") if "log_std" in tensors else None
         self.sizes = np.array(sizes, dtype=np.int64)
         self.weights = np.concatenate(parts)
-        self._work = np.zeros((5, 4 * max(sizes)))
+        heads, contents, keys = self.memory
+        widest = max(4 * max(sizes), 2 * max(sizes) + heads * contents, heads * 2 * (keys + contents) + contents)
+        self._work = np.zeros((6, widest))
+
+    def _take_memory(self, take: Any, sizes: list[int], scale: Any, parts: list[np.ndarray], add: Any) -> None:
+        """Append a keyed memory's weights to ``parts``."""
+        if not sizes:
+            raise ValueError("The policy's weights hold 'memory.weight' but lack 'encoder.weight', which it reads.")
+        observed = sizes[0] // 2
+        to_keys, matrix, mixing = take("memory.key_weight"), take("memory.weight"), take("memory.content_weight")
+        if mixing.ndim != 3 or mixing.shape[1] != 2 * mixing.shape[2]:
+            raise ValueError(f"Expected memory.content_weight of shape (M, 2V, V), received {mixing.shape}.")
+        heads, _, contents = mixing.shape
+        keys = len(to_keys) // heads
+        self.memory = (heads, contents, keys)
+        add(to_keys if scale is None else to_keys * scale[:observed], observed, heads * keys)
+        parts.append(take("memory.bias"))
+        add(matrix, sizes[-1], heads * 2 * contents)
+        parts.append(mixing.ravel())
 
     def begin(self, lanes: int) -> None:
         """Clear the hidden state of ``lanes`` lifetimes."""
         width = int(self.sizes[self.first + 1]) if self.recurrent else 0
         shape = (lanes, self.recurrent, width)
+        self._memory = np.zeros((lanes, *self.memory))
         self._hidden, self._cell = np.zeros(shape), np.zeros(shape if self.kind == LSTM else (0, 0, 0))
 
     def forward(self, observations: np.ndarray, fresh: np.ndarray) -> np.ndarray:
@@ -300,6 +402,7 @@ class Network:
             self.weights,
             self._hidden,
             self._cell,
+            self._memory,
             self._work,
             out,
         )

@@ -17,7 +17,7 @@ from daytwo.kernels import compile_cached
 
 
 @register_jitable
-def _tanh(x):
+def fast_tanh(x):
     """Tanh in single precision, to 4e-7, in a form that compiles to vector instructions.
 
     A minimax rational function on [-9, 9], beyond which tanh is 1 in single precision.
@@ -37,8 +37,8 @@ def _tanh(x):
 
 
 @register_jitable
-def _sigmoid(x):
-    return np.float32(0.5) + np.float32(0.5) * _tanh(np.float32(0.5) * x)
+def fast_sigmoid(x):
+    return np.float32(0.5) + np.float32(0.5) * fast_tanh(np.float32(0.5) * x)
 
 
 # The loops below are cut into passes of few arrays each: the compiler turns a loop into vector instructions only if it
@@ -52,13 +52,13 @@ def _gates(x, h, bias, old, saved, new):
     r, z, n, part = saved[:count], saved[count : 2 * count], saved[2 * count : 3 * count], saved[3 * count :]
     last_x, last_h = x[2 * count :], h[2 * count :]
     for j in range(2 * count):
-        saved[j] = _sigmoid(x[j] + h[j])
+        saved[j] = fast_sigmoid(x[j] + h[j])
     for j in range(count):
         part[j] = last_h[j] + bias[j]
     for j in range(count):
         n[j] = last_x[j] + r[j] * part[j]
     for j in range(count):
-        n[j] = _tanh(n[j])
+        n[j] = fast_tanh(n[j])
     for j in range(count):
         new[j] = n[j] + z[j] * (old[j] - n[j])
 

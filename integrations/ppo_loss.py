@@ -325,10 +325,10 @@ def _regression(means, bias, labels, scale):
 
 
 # The sum below may be taken in any order, which the others' exponential would not survive.
-_compile_unordered = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
+compile_unordered = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
 
 
-@_compile_unordered
+@compile_unordered
 def _value(hidden, bias, time_weight, last_weight, last_bias, time, targets, scale, gradients):
     """The value head's squared error over a block; ``hidden[M, V]``, without bias and time, become the gradients.
 

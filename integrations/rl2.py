@@ -24,6 +24,7 @@ from torch import nn
 from daytwo.agent import LifetimeSpec, find_checkpoint, load, make_agent
 from daytwo.integrations.agent_memory import memory_of, restore_memory
 from daytwo.integrations.gru import LifetimeGru, clear, step_gates
+from daytwo.integrations.keyed_memory import KeyedMemory
 from daytwo.integrations.ppo_loss import Terms, loss
 from daytwo.integrations.stable_baselines3 import LifetimeVecEnv, training_seeds
 from daytwo.integrations.task_prediction import TaskTargets
@@ -168,6 +169,7 @@ class GruPolicy(BasePolicy):
 
     Attributes:
         gru: the memory.
+        memory: beside it a keyed one, if there is one; its contents follow the GRU's units in the state.
         input_scale: ``float32[D]``, what observations are multiplied with; learnt from the first rollout.
     """
 
@@ -182,6 +184,10 @@ class GruPolicy(BasePolicy):
         encoder_size: int = 0,
         gated: bool = False,
         previous: bool = False,
+        memory_heads: int = 0,
+        memory_keys: int = 32,
+        memory_contents: int = 16,
+        head_size: int = 0,
         value_size: int = 64,
         std: float = 0.5,
         auxiliary: bool = False,
@@ -199,6 +205,10 @@ class GruPolicy(BasePolicy):
             gated: read actions and values off the state and, beside it, the state times a gate that looks at the
                 observation: what of the memory counts depends on what is seen.
             previous: show the observation before the present one as well (zeros when a lifetime begins).
+            memory_heads: matrices of a keyed memory between encoder and GRU (see `KeyedMemory`); 0 for none.
+            memory_keys: numbers of its keys.
+            memory_contents: numbers of its contents.
+            head_size: units of a dense layer between all that and the heads; 0 for none.
             value_size: hidden units of the value's head.
             std: standard deviation of continuous actions at the start.
             auxiliary: add a head that predicts the oracle's action (training only).
@@ -222,9 +232,23 @@ class GruPolicy(BasePolicy):
             self.encoder = nn.Linear(inputs, encoder_size)
             nn.init.orthogonal_(self.encoder.weight)
             nn.init.zeros_(self.encoder.bias)
-        self.gru = LifetimeGru(encoder_size or inputs, hidden_size, update_bias=update_bias)
-        self.gate = nn.Linear(encoder_size or inputs, hidden_size) if gated else None
-        read = 2 * hidden_size if gated else hidden_size
+        self.memory: KeyedMemory | None = None
+        seen, recalled = encoder_size or inputs, 0
+        if memory_heads:
+            if not encoder_size or not previous:
+                raise ValueError("A keyed memory (memory_heads) needs an encoder_size of at least 1 and previous=True.")
+            observed = observation_space.shape[0]
+            self.memory = KeyedMemory(observed, seen, memory_heads, key_size=memory_keys, value_size=memory_contents)
+            recalled = self.memory.outputs
+        self.gru = LifetimeGru(seen + recalled, hidden_size, update_bias=update_bias)
+        self.gate = nn.Linear(seen + recalled, hidden_size) if gated else None
+        read = (2 * hidden_size if gated else hidden_size) + recalled
+        self.head: nn.Linear | None = None
+        if head_size:
+            self.head = nn.Linear(read, head_size)
+            nn.init.orthogonal_(self.head.weight)
+            nn.init.zeros_(self.head.bias)
+            read = head_size
         self.action_net = nn.Linear(read, self.outputs)
         self.value_net = nn.Sequential(nn.Linear(read + 1, value_size), nn.ReLU(), nn.Linear(value_size, 1))
         self.auxiliary_net = nn.Linear(read, self.outputs) if auxiliary else None
@@ -244,25 +268,66 @@ class GruPolicy(BasePolicy):
             "encoder_size": 0 if self.encoder is None else self.encoder.out_features,
             "gated": self.gate is not None,
             "previous": self.previous,
+            "memory_heads": 0 if self.memory is None else self.memory.heads,
+            "memory_keys": 32 if self.memory is None else self.memory.key_size,
+            "memory_contents": 16 if self.memory is None else self.memory.value_size,
+            "head_size": 0 if self.head is None else self.head.out_features,
             "value_size": self.value_net[0].out_features,
             "auxiliary": self.auxiliary_net is not None,
             "belief": 0 if self.belief_net is None else self.belief_net.out_features,
         }
         return data
 
-    def encode(self, observations: torch.Tensor) -> torch.Tensor:
-        """What the GRU takes in: ``[..., D]`` scaled, and through the encoder if there is one."""
-        scaled = observations * self.input_scale
-        return scaled if self.encoder is None else torch.tanh(self.encoder(scaled))
+    @property
+    def state_size(self) -> int:
+        """Numbers of the state: the GRU's units, then the keyed memory's contents."""
+        return self.gru.size + (0 if self.memory is None else self.memory.size)
 
-    def _read(self, states: torch.Tensor, encoded: torch.Tensor) -> torch.Tensor:
-        """What the heads read, ``[..., R]``: the states, and beside them the states times the gate if there is one."""
-        return states if self.gate is None else torch.cat([states, states * torch.sigmoid(self.gate(encoded))], dim=-1)
+    def _take_in(
+        self, observations: torch.Tensor, start: torch.Tensor, keep: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """What the GRU takes in, ``[T, N, E]``: what is seen and what the keyed memory recalls; the latter's state."""
+        scaled = observations * self.input_scale
+        seen = scaled if self.encoder is None else torch.tanh(self.encoder(scaled))
+        if self.memory is None:
+            return seen, start[:, self.gru.size :]
+        recalled, contents = self.memory(scaled, seen, start[:, self.gru.size :], keep)
+        return torch.cat([seen, recalled], dim=-1), contents
+
+    def _read(self, states: torch.Tensor, taken: torch.Tensor) -> torch.Tensor:
+        """What the heads read, ``[..., R]``: the GRU's states, these times the gate if there is one, what is recalled.
+
+        All that goes through the dense layer before the heads, if there is one.
+
+        Args:
+            states: ``[..., H]``.
+            taken: ``[..., E]``, what the GRU took in.
+        """
+        parts = [states]
+        if self.gate is not None:
+            parts.append(states * torch.sigmoid(self.gate(taken)))
+        if self.memory is not None:
+            parts.append(taken[..., -self.memory.outputs :])
+        read = states if len(parts) == 1 else torch.cat(parts, dim=-1)
+        return read if self.head is None else torch.tanh(self.head(read))
+
+    def unroll(
+        self, observations: torch.Tensor, start: torch.Tensor, keep: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The GRU's states, ``[T, N, H]``, and what the heads read, ``[T, N, R]``.
+
+        Args:
+            observations: ``[T, N, D]``.
+            start: state before the first step, ``[N, state_size]``.
+            keep: ``[T, N]``: 0 where a lifetime begins with this step's observation, else 1.
+        """
+        taken, _ = self._take_in(observations, start, keep)
+        states = self.gru(taken, start[:, : self.gru.size], keep)
+        return states, self._read(states, taken)
 
     def forward(self, observations: torch.Tensor, start: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
-        """What the heads read, ``[T, N, R]``; the arguments are those of `LifetimeGru.forward`."""
-        encoded = self.encode(observations)
-        return self._read(self.gru(encoded, start, keep), encoded)
+        """What the heads read, ``[T, N, R]``; see `unroll`."""
+        return self.unroll(observations, start, keep)[1]
 
     def step(
         self, observations: torch.Tensor, state: torch.Tensor, keep: torch.Tensor
@@ -271,32 +336,32 @@ class GruPolicy(BasePolicy):
 
         Args:
             observations: ``[N, D]``.
-            state: of the memory, ``[N, H]``.
+            state: ``[N, state_size]``.
             keep: ``[N]``, 0 where a lifetime begins, else 1.
 
         Returns:
-            The new state ``[N, H]``, and what the heads read ``[N, R]``.
+            The new state ``[N, state_size]``, and what the heads read ``[N, R]``.
         """
         with torch.no_grad():
-            encoded = self.encode(observations)
+            taken, contents = self._take_in(observations.unsqueeze(0), state, keep.unsqueeze(0))
+            taken, old = taken[0], state[:, : self.gru.size]
             if observations.device.type != "cpu":
-                new = self.gru(encoded.unsqueeze(0), state, keep.unsqueeze(0))[0]
-                return new, self._read(new, encoded)
-            gru = self.gru
-            inputs = torch.nn.functional.linear(encoded, gru.input_weight, gru.input_bias)
-            before, after = torch.empty_like(state), torch.empty_like(state)
-            clear(state.numpy(), keep.numpy(), before.numpy())
-            recurrent = before @ gru.state_weight.t()
-            work = np.empty(4 * gru.size, dtype=np.float32)
-            step_gates(
-                inputs.numpy(),
-                recurrent.numpy(),
-                gru.state_bias.detach().numpy(),
-                before.numpy(),
-                work,
-                after.numpy(),
-            )
-            return after, self._read(after, encoded)
+                new = self.gru(taken.unsqueeze(0), old, keep.unsqueeze(0))[0]
+            else:
+                new = self._step_gru(taken, old.contiguous(), keep)
+            read = self._read(new, taken)
+            return (new if self.memory is None else torch.cat([new, contents], dim=1)), read
+
+    def _step_gru(self, taken: torch.Tensor, state: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
+        gru = self.gru
+        inputs = torch.nn.functional.linear(taken, gru.input_weight, gru.input_bias)
+        before, after = torch.empty_like(state), torch.empty_like(state)
+        clear(state.numpy(), keep.numpy(), before.numpy())
+        recurrent = before @ gru.state_weight.t()
+        work = np.empty(4 * gru.size, dtype=np.float32)
+        bias = gru.state_bias.detach().numpy()
+        step_gates(inputs.numpy(), recurrent.numpy(), bias, before.numpy(), work, after.numpy())
+        return after
 
     def value(self, states: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
         """Normalised values of ``states[..., R]``, as heads read them, at ``time[...]``, the share of the lifetime."""
@@ -308,7 +373,7 @@ class GruPolicy(BasePolicy):
 
     def tensors(self) -> dict[str, np.ndarray]:
         """The weights it acts with, as `daytwo.networks.Network` takes them."""
-        kept = ("input_scale", "encoder.", "gru.", "gate.", "action_net.", "log_std")
+        kept = ("input_scale", "encoder.", "memory.", "gru.", "gate.", "head.", "action_net.", "log_std")
         return {
             name: tensor.detach().cpu().numpy().copy()
             for name, tensor in self.state_dict().items()
@@ -340,7 +405,7 @@ class GruPolicy(BasePolicy):
         rows = np.asarray(observation, dtype=np.float32)
         single = rows.ndim == 1
         rows = rows.reshape(-1, rows.shape[-1])
-        blank = (np.zeros((len(rows), self.gru.size), dtype=np.float32), np.zeros_like(rows))
+        blank = (np.zeros((len(rows), self.state_size), dtype=np.float32), np.zeros_like(rows))
         old, last = blank if state is None else (state[0], state[1])
         starts = np.zeros(len(rows)) if episode_start is None else np.asarray(episode_start)
         kept = 1.0 - starts.astype(np.float32)
@@ -364,12 +429,12 @@ class _Rollout:
     """Arrays ``[T, N, ...]`` of one rollout."""
 
     def __init__(self, steps: int, lanes: int, policy: GruPolicy) -> None:
-        inputs, hidden = policy.input_scale.shape[0], policy.gru.size
+        inputs = policy.input_scale.shape[0]
         read, outputs, continuous = policy.action_net.in_features, policy.outputs, policy.continuous
         self.observations = np.zeros((steps, lanes, inputs), dtype=np.float32)
         self.keep = np.zeros((steps, lanes), dtype=np.float32)
         self.read = np.zeros((steps, lanes, read), dtype=np.float32)
-        self.start = np.zeros((lanes, hidden), dtype=np.float32)
+        self.start = np.zeros((lanes, policy.state_size), dtype=np.float32)
         shape = (steps, lanes, outputs) if continuous else (steps, lanes)
         self.actions = np.zeros(shape, dtype=np.float32 if continuous else np.int64)
         self.log_probabilities = np.zeros((steps, lanes), dtype=np.float32)
@@ -392,6 +457,9 @@ class RL2(OnPolicyAlgorithm):
     one to the next and cleared only where a lifetime begins, and gradients flow through the whole of a rollout. With
     ``n_steps=None`` a rollout is as long as the longest lifetime of the course, so that gradients flow through whole
     lifetimes; shorter rollouts suit lifetimes of thousands of steps.
+
+    Lifetimes that begin together stay together if all are equally long, and every update would be about one part of the
+    course. So where a rollout is shorter than a lifetime, every lane's first lifetime is broken off at another step.
     """
 
     rollout: _Rollout
@@ -551,9 +619,13 @@ class RL2(OnPolicyAlgorithm):
         if scale is None or len(scale.mean) != self.lifetime_steps:
             self.value_scale = ValueScale(self.lifetime_steps, self.normalize)
         self.scaled = getattr(self, "scaled", False)
-        self.state = np.zeros((self.n_envs, self.policy.gru.size), dtype=np.float32)
+        self.state = np.zeros((self.n_envs, self.policy.state_size), dtype=np.float32)
         self.position = np.zeros(self.n_envs, dtype=np.int64)
         self.rollout = _Rollout(self.n_steps, self.n_envs, self.policy)
+        # After how many steps the lanes' first lifetimes are broken off; 0 for never.
+        self.breaks = np.zeros(self.n_envs, dtype=np.int64)
+        if lifetimes is not None and self.n_steps < self.lifetime_steps:
+            self.breaks = self.random.permutation(self.lifetime_steps * np.arange(self.n_envs) // self.n_envs)
         if self.task_targets is not None:
             self.rollout.tasks = np.zeros((self.n_steps // BELIEF_STRIDE, *self.task_targets.rows.shape), np.float32)
         assert isinstance(self.observation_space, spaces.Box)
@@ -566,7 +638,17 @@ class RL2(OnPolicyAlgorithm):
         self._setup_lifetimes()
 
     def _excluded_save_params(self) -> list[str]:
-        mine = ["rollout", "_teacher", "task_targets", "state", "last", "position", "random", "rollout_buffer"]
+        mine = [
+            "rollout",
+            "breaks",
+            "_teacher",
+            "task_targets",
+            "state",
+            "last",
+            "position",
+            "random",
+            "rollout_buffer",
+        ]
         return [*super()._excluded_save_params(), *mine]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
@@ -657,6 +739,10 @@ class RL2(OnPolicyAlgorithm):
             callback.update_locals(locals())
             if not callback.on_step():
                 return False
+            broken = self.breaks == self.num_timesteps // self.n_envs
+            if lifetimes is not None and broken.any():
+                observations = lifetimes.restart(broken)
+                rollout.ended[t] = ended = ended | broken
             if ended.any():
                 self._update_info_buffer([infos[lane] for lane in np.flatnonzero(ended)])
             self.position += 1
@@ -706,6 +792,8 @@ class RL2(OnPolicyAlgorithm):
         rollout.targets = rollout.advantages + rollout.values
         if not self.scaled:
             spread = rollout.observations.reshape(-1, rollout.observations.shape[2]).std(axis=0)
+            if policy.previous:  # one scale for an observation, present or past
+                spread = np.tile(spread[: len(spread) // 2], 2)
             policy.input_scale.copy_(torch.from_numpy(1.0 / np.maximum(spread, 1.0)))
             self.scaled = True
 
@@ -775,10 +863,10 @@ class RL2(OnPolicyAlgorithm):
         """The loss of a minibatch, and its parts."""
         terms = Terms(self.clip_range, entropy_weight, self.vf_coef, self.auxiliary, self.rollout.imitated)
         policy = self.policy
-        states = policy(batch["observations"], start, batch["keep"])
-        total, told = loss(policy, states, batch, terms)
+        states, read = policy.unroll(batch["observations"], start, batch["keep"])
+        total, told = loss(policy, read, batch, terms)
         if self.task_targets is not None:
-            memory = states[BELIEF_STRIDE - 1 :: BELIEF_STRIDE, :, : policy.gru.size]
+            memory = states[BELIEF_STRIDE - 1 :: BELIEF_STRIDE]
             belief = self.task_targets.loss(policy.belief_net(memory), batch["tasks"])
             total, told = total + self.belief * belief, {**told, "belief_loss": belief.detach()}
         return total, told
@@ -845,6 +933,10 @@ class RL2Trainer:
                 "encoder_size": config.encoder_size,
                 "gated": config.gated,
                 "previous": config.previous,
+                "memory_heads": config.memory_heads,
+                "memory_keys": config.memory_keys,
+                "memory_contents": config.memory_contents,
+                "head_size": config.head_size,
                 "value_size": config.value_size,
                 "std": config.std,
             },
@@ -919,6 +1011,7 @@ class RL2Trainer:
                 "encoder_size": self.config.encoder_size,
                 "gated": self.config.gated,
                 "previous": self.config.previous,
+                **({"memory_heads": self.config.memory_heads} if self.config.memory_heads else {}),
                 "inputs": self.spec.layout.size * (2 if self.config.previous else 1),
                 "parameters": sum(tensor.size for tensor in self.tensors().values()),
             },

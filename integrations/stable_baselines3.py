@@ -128,6 +128,19 @@ class LifetimeVecEnv(VecEnv):
         self._reset_options()
         return observations
 
+    def restart(self, mask: np.ndarray) -> Any:
+        """Break off the lifetimes of some lanes and begin their next ones.
+
+        Args:
+            mask: ``bool[N]``, at least one lane.
+
+        Returns:
+            The observations of all lanes.
+        """
+        observations, info = self.env.reset(options={"reset_mask": mask})
+        self._masks = info.get("action_mask")
+        return observations
+
     def step_async(self, actions: np.ndarray) -> None:
         """Keep the actions for `step_wait`."""
         self._actions = actions

@@ -111,6 +111,11 @@ class RL2Config:
         gated: read actions and values off the memory and, beside it, the memory times a gate that looks at the
             observation.
         previous: show the observation before the present one as well.
+        memory_heads: matrices of a keyed memory beside the GRU, which stores what belongs to an item under a key that
+            is computed from what is seen; needs an encoder and ``previous``. 0 for none.
+        memory_keys: numbers of a key.
+        memory_contents: numbers of what is stored under it.
+        head_size: units of a dense layer between memory and heads; 0 for none.
         update_bias: of the GRU's update gate at the start: above 0 it keeps its state before it has learnt to.
         rollout_steps: steps each lane takes between two updates, through all of which gradients flow; the state is
             carried on. None for whole lifetimes.
@@ -144,6 +149,10 @@ class RL2Config:
     encoder_size: int = 0
     gated: bool = False
     previous: bool = False
+    memory_heads: int = 0
+    memory_keys: int = 32
+    memory_contents: int = 16
+    head_size: int = 0
     update_bias: float = 1.0
     rollout_steps: int | None = 100
     lifetimes_per_batch: int = 64
@@ -173,7 +182,13 @@ class RL2Config:
         if self.rollout_steps is not None:
             _whole(self, 1, "rollout_steps")
         _whole(self, 1, "hidden_size", "lifetimes_per_batch", "batches_per_update", "epochs", "value_size")
-        _whole(self, 0, "encoder_size", "warmup_updates")
+        _whole(self, 1, "memory_keys", "memory_contents")
+        _whole(self, 0, "encoder_size", "warmup_updates", "memory_heads", "head_size")
+        if self.memory_heads and not (self.encoder_size and self.previous):
+            raise ValueError(
+                f"memory_heads={self.memory_heads} needs an encoder_size of at least 1 and previous=True, received "
+                f"encoder_size={self.encoder_size} and previous={self.previous}."
+            )
         _number(self, 0.0, INFINITY, "learning_rate", "clip_range", "gradient_clip", "std", open_below=True)
         _number(self, 0.0, 1.0, "final_learning_rate", "discount", "gae_lambda", "entropy_until", "imitate")
         _number(self, 0.0, INFINITY, "entropy", "value", "auxiliary", "belief")

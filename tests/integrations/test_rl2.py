@@ -120,27 +120,47 @@ def test_the_memory_is_cleared_where_a_lifetime_begins_and_nowhere_else():
     begins, ended = np.concatenate(begins), np.concatenate(ended)
     assert np.all(begins[0] == 1.0)
     np.testing.assert_array_equal(begins[1:], ended[:-1])
-    np.testing.assert_array_equal(np.flatnonzero(begins[:, 0]), [0, 8, 16])
-    np.testing.assert_array_equal(np.concatenate(position)[:, 0], np.arange(20) % 8)
+    whole = np.flatnonzero(model.breaks == 0)[0]
+    np.testing.assert_array_equal(np.flatnonzero(begins[:, whole]), [0, 8, 16])
+    np.testing.assert_array_equal(np.concatenate(position)[:, whole], np.arange(20) % 8)
 
 
-def test_the_state_is_carried_from_one_rollout_to_the_next():
+def test_lanes_live_through_different_parts_of_the_course():
+    """Else every update would be about one part of it: each lane's first lifetime is broken off at another step."""
+    env = lanes_of(8)
+    model = small(env, n_steps=4, batch_lifetimes=4)  # lifetimes of 8 steps
+    assert sorted(model.breaks) == list(range(8))
+    model.learn(8 * 4 * 4)
+    model.collect_rollouts(model.env, model._init_callback(None))
+    for row in model.rollout.positions:
+        assert sorted(row) == list(range(8))
+    # Whole lifetimes in a rollout hold every part of the course anyway.
+    assert not small(lanes_of(8), batch_lifetimes=4).breaks.any()
+
+
+@pytest.mark.parametrize("heads", [0, 2])
+def test_the_state_is_carried_from_one_rollout_to_the_next(heads):
     env = lanes_of(6)
-    model = small(env, n_steps=5, batch_lifetimes=3, learning_rate=0.0)
+    networks = {"hidden_size": 12, "encoder_size": 6, "previous": True, "memory_heads": heads}
+    model = small(env, n_steps=5, batch_lifetimes=3, learning_rate=0.0, policy_kwargs=networks)
     model.scaled = True
     model.learn(6 * 5)
     observations, state = model.rollout.observations.copy(), None
     for t in range(5):
-        _, state = model.policy.predict(observations[t], state, np.full(6, t == 0))
+        _, state = model.policy.predict(
+            observations[t, :, : observations.shape[2] // 2], state, model.rollout.keep[t] == 0.0
+        )
     np.testing.assert_allclose(model.state, state[0], atol=1e-6)
     assert np.abs(model.state).max() > 0.0
     model.collect_rollouts(model.env, model._init_callback(None))
     np.testing.assert_allclose(model.rollout.start, state[0], atol=1e-6)
 
 
-def test_the_learner_sees_the_probabilities_it_acted_with():
+@pytest.mark.parametrize("heads", [0, 2])
+def test_the_learner_sees_the_probabilities_it_acted_with(heads):
     """Without a change of the weights every ratio is 1: acting and learning compute the same."""
-    model = small(n_steps=8)
+    networks = {"hidden_size": 12, "encoder_size": 6, "previous": True, "memory_heads": heads, "memory_contents": 4}
+    model = small(n_steps=8, policy_kwargs=networks)
     model.learn(64)
     model.collect_rollouts(model.env, model._init_callback(None))
     rollout, policy = model.rollout, model.policy
@@ -151,16 +171,24 @@ def test_the_learner_sees_the_probabilities_it_acted_with():
     np.testing.assert_allclose(logarithms.numpy(), rollout.log_probabilities, atol=1e-5)
 
 
-@pytest.mark.parametrize("extra", [{}, {"gated": True, "previous": True, "encoder_size": 6}], ids=["plain", "all"])
+READS = {"gated": True, "previous": True, "encoder_size": 6, "head_size": 10}
+KEYED = {"previous": True, "encoder_size": 6, "memory_heads": 2, "memory_keys": 5, "memory_contents": 3}
+
+
+@pytest.mark.parametrize("extra", [{}, READS, KEYED, {**READS, **KEYED}], ids=["plain", "reads", "keyed", "all"])
 @pytest.mark.parametrize("env_id", [BANDIT, "daytwo/PointRobot-v0"])
 def test_the_agent_acts_as_the_policy_does(env_id, extra):
     settings = TWICE if env_id == BANDIT else ROBOT
     config = RL2Config(hidden_size=12, lifetimes_per_batch=4, batches_per_update=2, rollout_steps=8, **extra)
     trainer = make(env_id, config=config, settings=settings, steps=1000, num_envs=None, seed=0)
     trainer.advance()
+    generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in trainer.model.policy.parameters():
-            parameter.add_(0.3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
+            parameter.add_(0.6 * torch.randn(parameter.shape, generator=generator))
+        # A large gain, and no bias by which one action would win everywhere.
+        trainer.model.policy.gru.input_weight.mul_(4.0)
+        trainer.model.policy.action_net.bias.zero_()
     agent = trainer.agent()
     agent.greedy = True
     env = daytwo.LifetimeVectorEnv(env_id, 5, autoreset_mode="SameStep", **settings)

@@ -1,0 +1,117 @@
+"""The keyed memory: against torch's own operations, and for what it is for."""
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from daytwo.integrations import keyed_memory  # noqa: E402
+from daytwo.integrations.keyed_memory import KeyedMemory  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    yield
+    torch.set_num_threads(threads)
+
+
+def layer(observed=3, inputs=6, heads=2, key_size=7, value_size=4):
+    memory = KeyedMemory(observed, inputs, heads, key_size=key_size, value_size=value_size)
+    for parameter in memory.parameters():
+        parameter.data += 0.3 * torch.randn(parameter.shape)
+    return memory
+
+
+def pairs(observations, keep):
+    """``[T, N, 2 O]`` from ``[T + 1, N, O]``: the present observation and the one before, zeros in a new lifetime."""
+    return torch.cat([observations[1:], keep.unsqueeze(-1) * observations[:-1]], dim=2)
+
+
+def gradients(run, memory, steps, lanes):
+    generator = torch.Generator().manual_seed(1)
+    shape = (steps, lanes, memory.heads, 2 * memory.key_size + 2 * memory.value_size)
+    projections = torch.randn(shape, generator=generator).requires_grad_()
+    start = torch.randn(lanes, memory.heads, memory.value_size, memory.key_size, generator=generator)
+    keep = (torch.rand(steps, lanes, generator=generator) > 0.2).float()
+    weights = memory.content_weight.detach().clone().requires_grad_()
+    out, contents = run(projections, start, keep, weights)
+    (out * torch.randn(out.shape, generator=generator)).sum().backward()
+    return [out.detach(), contents, projections.grad, weights.grad]
+
+
+def test_compiled_and_torch_agree_forwards_and_backwards():
+    memory = layer()
+    fast = gradients(keyed_memory._CompiledMemory.apply, memory, steps=15, lanes=5)
+    plain = gradients(keyed_memory._torch_memory, memory, steps=15, lanes=5)
+    for one, other in zip(fast, plain, strict=True):
+        assert float(other.abs().max()) > 0.1
+        torch.testing.assert_close(one, other, atol=2e-5, rtol=2e-5)
+
+
+def test_gradients_are_those_of_finite_differences():
+    memory = layer().double()
+    observations = torch.randn(7, 3, 3, dtype=torch.float64, requires_grad=True)
+    inputs = torch.randn(6, 3, 6, dtype=torch.float64, requires_grad=True)
+    keep = torch.ones(6, 3, dtype=torch.float64)
+    keep[2, 1] = 0.0
+    start = torch.randn(3, memory.size, dtype=torch.float64)
+
+    def read(observations, inputs):
+        return memory(pairs(observations, keep), inputs, start, keep)[0]
+
+    assert torch.autograd.gradcheck(read, (observations, inputs))
+
+
+def test_a_sequence_in_two_parts_is_a_sequence():
+    memory = layer()
+    inputs, start = torch.randn(10, 4, 6), torch.randn(4, memory.size)
+    keep = (torch.rand(10, 4) > 0.2).float()
+    observations = pairs(torch.randn(11, 4, 3), keep)
+    with torch.no_grad():
+        whole, end = memory(observations, inputs, start, keep)
+        first, middle = memory(observations[:6], inputs[:6], start, keep[:6])
+        second, last = memory(observations[6:], inputs[6:], middle, keep[6:])
+    torch.testing.assert_close(torch.cat([first, second]), whole, atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(last, end, atol=1e-6, rtol=1e-6)
+
+
+def test_nothing_of_an_earlier_lifetime_remains():
+    memory = layer()
+    inputs, keep = torch.randn(5, 2, 6), torch.ones(5, 2)
+    keep[3] = 0.0
+    observations = pairs(torch.randn(6, 2, 3), keep)
+    with torch.no_grad():
+        one, _ = memory(observations, inputs, torch.randn(2, memory.size), keep)
+        other, _ = memory(observations, inputs, torch.zeros(2, memory.size), keep)
+    assert float((one[:3] - other[:3]).abs().max()) > 0.01
+    torch.testing.assert_close(one[3:], other[3:], atol=0.0, rtol=0.0)
+
+
+def test_what_came_of_an_observation_is_found_when_it_comes_again():
+    """Twelve items, each followed by numbers of its own: an open gate and random keys tell them apart."""
+    items, contents = 12, 4
+    memory = KeyedMemory(items, 64, 1, key_size=32, value_size=contents)
+    with torch.no_grad():
+        memory.weight.zero_()
+        memory.weight[:contents, :contents] = torch.eye(contents)
+        memory.bias[contents:] = 9.0  # write all of it
+    order, numbers = torch.arange(items), torch.randn(items, contents)
+    shown = torch.nn.functional.one_hot(order, items).float()
+    nothing = torch.zeros(items)
+    rows, inputs = [], []
+    for k in range(30 * items):
+        item, before = shown[k % items], shown[(k - 1) % items] if k else nothing
+        rows.append(torch.cat([item, before]))
+        inputs.append(numbers[(k - 1) % items] if k else torch.zeros(contents))
+    seen = torch.nn.functional.pad(torch.stack(inputs), (0, 64 - contents))
+    with torch.no_grad():
+        given = (torch.stack(rows)[:, None], seen[:, None], torch.zeros(1, memory.size), torch.ones(30 * items, 1))
+        out, _ = memory(*given)
+    recalled, expected = out[29 * items :, 0], torch.tanh(numbers)
+    errors = (recalled - expected).square().mean(1)
+    assert float(errors.median()) < 0.1 * float(expected.square().mean())
+    distances = (recalled[:, None] - expected[None]).square().sum(2)
+    assert np.array_equal(distances.argmin(1).numpy(), np.arange(items))
