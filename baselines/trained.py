@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from daytwo.agent import LifetimeSpec, find_checkpoint, make_agent
+from daytwo.agent import LifetimeSpec, make_agent, read_checkpoint
 from daytwo.networks import CHECKPOINT_KIND, Network, Sampler, check_interface
 from daytwo.padding import Padding
 
@@ -70,14 +70,7 @@ class TrainedAgent:
         Raises:
             ValueError: the folder holds no checkpoint of this kind, or a broken one.
         """
-        path = find_checkpoint(folder)
-        if path is None:
-            raise ValueError(f"{os.fspath(folder)!r} holds no checkpoint: expected a config.json in it.")
-        config = json.loads((path / "config.json").read_text())
-        if config.get("agent") != CHECKPOINT_KIND:
-            raise ValueError(
-                f"{str(path)!r} is a checkpoint of kind {config.get('agent')!r}, expected {CHECKPOINT_KIND!r}."
-            )
+        path, config = read_checkpoint(folder, CHECKPOINT_KIND)
         self._take(config, read_safetensors(path / "policy.safetensors"), greedy, repr(str(path)))
 
     @classmethod

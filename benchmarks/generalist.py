@@ -58,7 +58,7 @@ def judge(folder: Path, family: str, held_out: bool) -> dict[str, Any]:
     spec = env.lifetime_spec
     agent = make_agent(str(folder), spec)
     env.close()
-    longest = sum(stage.episodes * spec.levels[stage.level].horizon for stage in spec.course.stages)
+    longest = spec.steps
     told = {"lifetimes": min(MOST_LIFETIMES, STEPS_LIVED // longest), "seed": 0}
     kept = daytwo.evaluate(agent, env_id, **told)
     wiped = daytwo.evaluate(agent, env_id, memory="wiped", **told)

@@ -59,6 +59,11 @@ class LifetimeSpec:
         return int(self.action_masks.shape[1])
 
     @property
+    def steps(self) -> int:
+        """The most steps that a lifetime of the course can last."""
+        return sum(stage.episodes * self.levels[stage.level].horizon for stage in self.course.stages)
+
+    @property
     def continuous(self) -> bool:
         """Whether actions are vectors."""
         return isinstance(self.action_space, spaces.Box)
@@ -164,6 +169,25 @@ def find_checkpoint(folder: str | os.PathLike[str]) -> Path | None:
         return path
     saved = sorted(config.parent for config in path.glob("checkpoints/[0-9]*/config.json"))
     return saved[-1] if saved else None
+
+
+def read_checkpoint(folder: str | os.PathLike[str], kind: str) -> tuple[Path, dict[str, Any]]:
+    """Where the checkpoint in a folder lies (see `find_checkpoint`), and its ``config.json``.
+
+    Args:
+        folder: a checkpoint, or the folder of a run.
+        kind: what the config must say under ``agent``.
+
+    Raises:
+        ValueError: there is none, or one of another kind.
+    """
+    path = find_checkpoint(folder)
+    if path is None:
+        raise ValueError(f"{os.fspath(folder)!r} holds no checkpoint: expected a config.json in it.")
+    config = json.loads((path / "config.json").read_text())
+    if config.get("agent") != kind:
+        raise ValueError(f"{str(path)!r} is a checkpoint of kind {config.get('agent')!r}, expected {kind!r}.")
+    return path, config
 
 
 def _checkpoint_class(path: Path) -> Any:

@@ -70,11 +70,6 @@ def _default_sizes() -> Mapping[str, int]:
     return padded_sizes(make_family(env_id) for env_id in FAMILIES)
 
 
-def longest_lifetime(spec: LifetimeSpec) -> int:
-    """The most steps that a lifetime can last."""
-    return sum(stage.episodes * spec.levels[stage.level].horizon for stage in spec.course.stages)
-
-
 class MixtureVectorEnv(VectorEnv):
     """N lifetimes at a time, each of a family drawn for it.
 
@@ -178,7 +173,7 @@ class MixtureVectorEnv(VectorEnv):
         self.single_action_space = spaces.Discrete(self.interface["actions"])
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
-        weights = np.array([1.0 if equal == "lifetimes" else 1.0 / longest_lifetime(s) for s in self.member_specs])
+        weights = np.array([1.0 if equal == "lifetimes" else 1.0 / s.steps for s in self.member_specs])
         self._bounds = np.cumsum(weights / weights.sum())[:-1]
         n = self.num_envs
         self.family_index = np.full(n, -1, dtype=np.int64)

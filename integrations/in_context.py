@@ -19,7 +19,6 @@ from torch.nn import functional
 
 from daytwo.agent import LifetimeSpec, make_agent
 from daytwo.integrations.histories import Histories, HistoryStream
-from daytwo.integrations.trainers import lifetime_steps
 from daytwo.integrations.transformer import (
     CHECKPOINT_KIND,
     CausalTransformer,
@@ -199,7 +198,7 @@ class InContextTrainer:
         probe = HistoryStream(env_id, lifetimes=1, seed=seed, **stream, **settings)
         spec = probe.spec
         probe.close()
-        longest = lifetime_steps(spec)
+        longest = spec.steps
         self.batch = config.lifetimes_per_batch or _lifetimes_per_batch(longest)
         lanes = self.batch * BATCHES if num_envs is None else int(num_envs)
         self.stream = HistoryStream(env_id, lifetimes=lanes, seed=seed, **stream, **settings)

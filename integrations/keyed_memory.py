@@ -3,8 +3,8 @@
 A GRU of some dozens of units has no place for "which of five fixes helps against each of twenty failures": it would
 have to learn an address for every item. Here contents are stored under keys that are computed from what is seen, in one
 matrix per head, as in fast weight programmers (Schmidhuber 1992; with the delta rule: Schlag et al. 2021, arXiv
-2102.11174). What came of a situation is written under the key of that situation, and what is known about the present one
-is read by the same key: the previous observation and the present one share the map to keys, so that what belongs
+2102.11174). What came of a situation is written under the key of that situation, and what is known about the present
+one is read by the same key: the previous observation and the present one share the map to keys, so that what belongs
 together is found before anything has been learnt. What is written is a gated function of what stood there before, so
 that evidence about one item is added up in its own place:
 

@@ -28,7 +28,6 @@ from daytwo.integrations.keyed_memory import KeyedMemory
 from daytwo.integrations.ppo_loss import Terms, loss
 from daytwo.integrations.stable_baselines3 import LifetimeVecEnv, training_seeds
 from daytwo.integrations.task_prediction import TaskTargets
-from daytwo.integrations.trainers import lifetime_steps
 from daytwo.kernels import compile_cached
 from daytwo.networks import CHECKPOINT_KIND, describe_interface
 
@@ -601,7 +600,7 @@ class RL2(OnPolicyAlgorithm):
             self.n_steps = 0
         if lifetimes is not None:
             spec = lifetimes.env.lifetime_spec
-            self.lifetime_steps = lifetime_steps(spec)
+            self.lifetime_steps = spec.steps
             ends = [spec.levels[stage.level].horizon for stage in spec.course.stages for _ in range(stage.episodes)]
             self.episode_offsets = np.concatenate([[0], np.cumsum(ends)])
         elif self.n_steps == 0:

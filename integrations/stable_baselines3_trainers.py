@@ -22,7 +22,6 @@ from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecMonitor
 
 from daytwo.agent import LifetimeSpec, load
 from daytwo.integrations.stable_baselines3 import LifetimeVecEnv, training_seeds
-from daytwo.integrations.trainers import lifetime_steps
 from daytwo.integrations.training_config import PPOConfig, RecurrentPPOConfig
 from daytwo.networks import CHECKPOINT_KIND, describe_interface
 from daytwo.summary import Summary
@@ -129,7 +128,7 @@ class _Watch(BaseCallback):
 
 def rollout_steps(spec: LifetimeSpec, config: PPOConfig) -> int:
     """Steps per lane and update: those asked for, or the whole lifetime, up to 1024."""
-    return config.rollout_steps or min(lifetime_steps(spec), LONGEST_ROLLOUT)
+    return config.rollout_steps or min(spec.steps, LONGEST_ROLLOUT)
 
 
 def default_num_envs(spec: LifetimeSpec, config: PPOConfig) -> int:

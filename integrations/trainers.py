@@ -8,13 +8,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from daytwo.agent import Agent, LifetimeSpec, load
+from daytwo.agent import Agent, load
 from daytwo.course import Course
-
-
-def lifetime_steps(spec: LifetimeSpec) -> int:
-    """The most steps a lifetime of the course can last."""
-    return sum(stage.episodes * spec.levels[stage.level].horizon for stage in spec.course.stages)
 
 
 def plain_settings(settings: Mapping[str, Any]) -> dict[str, Any]:

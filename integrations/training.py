@@ -212,10 +212,6 @@ def describe_options(algorithm: str, env_id: str, overrides: Mapping[str, Any] |
 # --- validation -------------------------------------------------------------------------------------------------------
 
 
-def _longest_lifetime(spec: LifetimeSpec) -> int:
-    return sum(stage.episodes * spec.levels[stage.level].horizon for stage in spec.course.stages)
-
-
 def _interval(values: np.ndarray) -> list[float]:
     """Mean and 95% interval over lifetimes."""
     mean = float(np.mean(values))
@@ -242,7 +238,7 @@ def validate(agent: Any, env_id: str, settings: Mapping[str, Any], *, lifetimes:
     probe = daytwo.LifetimeVectorEnv(env_id, 1, **lived)
     split = "validation" if "validation" in probe.family.splits and settings.get("split") != "all" else "all"
     if lifetimes is None:
-        wanted = VALIDATION_STEPS // _longest_lifetime(probe.lifetime_spec)
+        wanted = VALIDATION_STEPS // probe.lifetime_spec.steps
         lifetimes = min(MOST_LIFETIMES, max(FEWEST_LIFETIMES, wanted))
     probe.close()
     kept, wiped = (

@@ -6,7 +6,6 @@ knows of a task is its context alone, the weights never change.
 """
 
 import contextlib
-import json
 import math
 import os
 from collections.abc import Iterator, Mapping
@@ -19,8 +18,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from daytwo.agent import LifetimeSpec, find_checkpoint
-from daytwo.integrations.trainers import lifetime_steps
+from daytwo.agent import LifetimeSpec, read_checkpoint
 from daytwo.networks import Sampler, check_interface
 
 CHECKPOINT_KIND = "in-context-transformer"
@@ -314,14 +312,7 @@ class InContextAgent:
         """
         from safetensors.torch import load_file
 
-        path = find_checkpoint(folder)
-        if path is None:
-            raise ValueError(f"{os.fspath(folder)!r} holds no checkpoint: expected a config.json in it.")
-        config = json.loads((path / "config.json").read_text())
-        if config.get("agent") != CHECKPOINT_KIND:
-            raise ValueError(
-                f"{str(path)!r} is a checkpoint of kind {config.get('agent')!r}, expected {CHECKPOINT_KIND!r}."
-            )
+        path, config = read_checkpoint(folder, CHECKPOINT_KIND)
         tensors = load_file(Path(path) / "policy.safetensors")
         network = CausalTransformer(TransformerShape(**config["policy"]["shape"]))
         expected = {name: tensor.shape for name, tensor in network.state_dict().items()} | {"log_std": None}
@@ -384,7 +375,7 @@ class InContextAgent:
         check_interface(self.config["interface"], spec)
         self._spec = spec
         self._sampler = Sampler(seeds, self.greedy)
-        capacity = lifetime_steps(spec)
+        capacity = spec.steps
         self._caches = [Cache(self.network, self.CHUNK, capacity) for _ in range(0, len(seeds), self.CHUNK)]
 
     def act(self, observations: np.ndarray, fresh: np.ndarray) -> np.ndarray:

@@ -21,7 +21,6 @@ from daytwo.integrations.rl2 import (  # noqa: E402
     GruPolicy,
     ValueScale,
     generalized_advantages,
-    lifetime_steps,
     make,
 )
 from daytwo.integrations.stable_baselines3 import LifetimeVecEnv  # noqa: E402
@@ -84,7 +83,7 @@ def test_advantages_are_those_derived_by_hand():
 
 
 def test_the_longest_lifetime_is_the_sum_of_its_episodes():
-    assert lifetime_steps(lanes_of().env.lifetime_spec) == 8
+    assert lanes_of().env.lifetime_spec.steps == 8
 
 
 def test_values_are_scaled_by_step():
