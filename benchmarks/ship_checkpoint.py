@@ -6,6 +6,7 @@ wiped, are written into its config.json, where tests take them from and the tabl
 """
 
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -110,6 +111,7 @@ def main(arguments: list[str]) -> int:
     }
     greedy = areas[True] > areas[False]
     config["policy"]["greedy"] = greedy
+    config["command"] = re.sub(r" --out \S+", "", config["command"])  # where it was written made no difference
     config["figures"] = figures(checkpoint, env_id, greedy)
     target = SHIPPED / name / env_id.rpartition("/")[2]
     target.mkdir(parents=True, exist_ok=True)

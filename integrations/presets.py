@@ -13,6 +13,9 @@ from typing import Any
 COURSE_SETTINGS = ("course", "level", "episodes", "mastery")
 PRESET_SETTINGS = (*COURSE_SETTINGS, "reward", "rate", "dense", "show")
 
+# What carries most families: a keyed memory, which needs an encoder and the observation before the present one.
+KEYED = {"encoder_size": 64, "gated": True, "previous": True, "memory_heads": 2}
+
 # One line per family.
 # fmt: off
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
@@ -26,7 +29,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "Alchemy": {"steps": 8_000_000, "entropy": 0.005, "gated": True, "encoder_size": 64, "belief": 4.0, "imitate": 0.75},  # noqa: E501
         "Textbook": {"steps": 10_000_000, "hidden_size": 96, "entropy": 0.02, "gated": True, "encoder_size": 64, "belief": 8.0},  # noqa: E501
         "Laboratory": {"steps": 14_000_000, "entropy": 0.02, "gated": True, "previous": True, "encoder_size": 64, "belief": 4.0},  # noqa: E501
-        "Workplace": {"steps": 8_000_000, "entropy": 0.005, "gated": True, "previous": True, "encoder_size": 64, "belief": 4.0, "discount": 0.998, "gae_lambda": 0.9, "imitate": 0.7},  # noqa: E501
+        "Workplace": {"steps": 20_000_000, **KEYED, "entropy": 0.003, "discount": 0.998, "gae_lambda": 0.9, "imitate": 0.25},  # noqa: E501
         "PointRobot": {"steps": 8_000_000, "learning_rate": 1e-3, "entropy": 0.0, "std": 0.2, "clip_range": 0.1, "encoder_size": 64, "imitate": 0.95},  # noqa: E501
         "CartPole": {"steps": 8_000_000, "learning_rate": 1e-3, "entropy": 0.001, "discount": 0.995, "rollout_steps": 128, "encoder_size": 64, "imitate": 0.9},  # noqa: E501
     },
