@@ -22,10 +22,10 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "rl2": {
         "default": {"steps": 10_000_000},
         "Bandit": {"steps": 30_000_000, "learning_rate": 3e-3, "entropy": 0.04, "entropy_until": 0.9, "discount": 0.995},  # noqa: E501
-        "TabularMDP": {"steps": 14_000_000, "hidden_size": 96, "entropy": 0.01, "gae_lambda": 0.5, "imitate": 0.6, "teacher": "q-learning"},  # noqa: E501
-        "DarkRoom": {"steps": 20_000_000, "hidden_size": 96, "entropy": 0.01, "imitate": 0.6},
+        "TabularMDP": {"steps": 20_000_000, **KEYED, "learning_rate": 3e-3, "entropy": 0.03, "gae_lambda": 0.5},
+        "DarkRoom": {"steps": 20_000_000, **KEYED, "entropy": 0.01, "imitate": 0.25},
         "Maze": {"steps": 10_000_000, "entropy": 0.01, "encoder_size": 64, "imitate": 0.7},
-        "LearningSet": {"steps": 8_000_000, "entropy": 0.02, "gated": True, "previous": True, "encoder_size": 64, "belief": 4.0},  # noqa: E501
+        "LearningSet": {"steps": 24_000_000, **KEYED, "memory_heads": 8, "memory_keys": 16, "memory_contents": 8, "belief": 2.0, "entropy": 0.01, "discount": 0.95, "imitate": 0.35},  # noqa: E501
         "Alchemy": {"steps": 8_000_000, "entropy": 0.005, "gated": True, "encoder_size": 64, "belief": 4.0, "imitate": 0.75},  # noqa: E501
         "Textbook": {"steps": 10_000_000, "hidden_size": 96, "entropy": 0.02, "gated": True, "encoder_size": 64, "belief": 8.0},  # noqa: E501
         "Laboratory": {"steps": 14_000_000, "entropy": 0.02, "gated": True, "previous": True, "encoder_size": 64, "belief": 4.0},  # noqa: E501

@@ -43,11 +43,18 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "training.md"
         (RL2Config, "normalize", "some"),
         (RL2Config, "masked", 1),
         (RL2Config, "initial", 3),
+        (RL2Config, "memory_keys", 0),
     ],
 )
 def test_a_config_out_of_range_is_refused(config, field, value):
     with pytest.raises(ValueError, match=f"{field} must be"):
         config(**{field: value})
+
+
+def test_a_keyed_memory_needs_what_it_reads():
+    for options in ({}, {"encoder_size": 8}, {"previous": True}):
+        with pytest.raises(ValueError, match="memory_heads=2 needs an encoder_size of at least 1 and previous=True"):
+            RL2Config(memory_heads=2, **options)
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
