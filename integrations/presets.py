@@ -27,7 +27,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "Maze": {"steps": 10_000_000, "entropy": 0.01, "encoder_size": 64, "imitate": 0.7},
         "LearningSet": {"steps": 24_000_000, **KEYED, "memory_heads": 8, "memory_keys": 16, "memory_contents": 8, "belief": 2.0, "entropy": 0.01, "discount": 0.95, "imitate": 0.35},  # noqa: E501
         "Alchemy": {"steps": 8_000_000, "entropy": 0.005, "gated": True, "encoder_size": 64, "belief": 4.0, "imitate": 0.75},  # noqa: E501
-        "Textbook": {"steps": 10_000_000, "hidden_size": 96, "entropy": 0.02, "gated": True, "encoder_size": 64, "belief": 8.0},  # noqa: E501
+        "Textbook": {"steps": 16_000_000, **KEYED, "memory_heads": 4, "belief": 8.0, "entropy": 0.01, "imitate": 0.25},
         "Laboratory": {"steps": 14_000_000, "entropy": 0.02, "gated": True, "previous": True, "encoder_size": 64, "belief": 4.0},  # noqa: E501
         "Workplace": {"steps": 20_000_000, **KEYED, "entropy": 0.003, "discount": 0.998, "gae_lambda": 0.9, "imitate": 0.25},  # noqa: E501
         "PointRobot": {"steps": 8_000_000, "learning_rate": 1e-3, "entropy": 0.0, "std": 0.2, "clip_range": 0.1, "encoder_size": 64, "imitate": 0.95},  # noqa: E501
