@@ -97,6 +97,14 @@ ROWS: dict[str, tuple[str, dict[str, Any], int, dict[str, Any], float, str]] = {
         154.4,
         "posterior-greedy 154.4, tuned Q-learning 160.5; published RL2 156.2",
     ),
+    "mdp n=10, a GRU alone": (
+        "daytwo/TabularMDP-v0",
+        {**MDP, "episodes": 10},
+        24_000_000,
+        {**PLANNER, "gated": False, "previous": False, "encoder_size": 0, "memory_heads": 0},
+        154.4,
+        "as above",
+    ),
     "mdp n=10, privileged loss": (
         "daytwo/TabularMDP-v0",
         {**MDP, "episodes": 10},
