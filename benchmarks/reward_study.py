@@ -52,6 +52,24 @@ STUDIES: dict[str, tuple[str, dict[str, object], int, dict[str, object]]] = {
         3_000_000,
         {"rollout_steps": 140, "discount": 1.0, "gae_lambda": 0.95, "entropy": 0.03, "lifetimes_per_batch": 32},
     ),
+    # The same, from a policy that has learnt in the first two fifths to predict the reference learner: does it go on?
+    "Workplace, imitated first": (
+        "daytwo/Workplace-v0",
+        {"course": "single", "level": 0, "episodes": 10},
+        3_000_000,
+        {
+            "rollout_steps": 140,
+            "discount": 1.0,
+            "gae_lambda": 0.95,
+            "entropy": 0.03,
+            "lifetimes_per_batch": 32,
+            "encoder_size": 64,
+            "gated": True,
+            "previous": True,
+            "memory_heads": 2,
+            "imitate": 0.4,
+        },
+    ),
     "Maze": (
         "daytwo/Maze-v0",
         {"course": "single", "level": 0, "episodes": 5},
