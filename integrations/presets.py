@@ -26,7 +26,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "DarkRoom": {"steps": 20_000_000, **KEYED, "entropy": 0.01, "imitate": 0.25},
         "Maze": {"steps": 10_000_000, "entropy": 0.01, "encoder_size": 64, "imitate": 0.7},
         "LearningSet": {"steps": 24_000_000, **KEYED, "memory_heads": 8, "memory_keys": 16, "memory_contents": 8, "belief": 2.0, "entropy": 0.01, "discount": 0.95, "imitate": 0.35},  # noqa: E501
-        "Alchemy": {"steps": 8_000_000, "entropy": 0.005, "gated": True, "encoder_size": 64, "belief": 4.0, "imitate": 0.75},  # noqa: E501
+        "Alchemy": {"steps": 14_000_000, **KEYED, "hidden_size": 96, "belief": 4.0, "entropy": 0.01, "imitate": 0.15},
         "Textbook": {"steps": 16_000_000, **KEYED, "memory_heads": 4, "belief": 8.0, "entropy": 0.01, "imitate": 0.25},
         "Laboratory": {"steps": 16_000_000, **KEYED, "hidden_size": 96, "belief": 4.0, "entropy": 0.01, "imitate": 0.25},  # noqa: E501
         "Workplace": {"steps": 20_000_000, **KEYED, "entropy": 0.003, "discount": 0.998, "gae_lambda": 0.9, "imitate": 0.25},  # noqa: E501
