@@ -487,6 +487,7 @@ class RL2(OnPolicyAlgorithm):
         belief: float = 0.0,
         imitate: float = 0.0,
         teacher: str = "reference",
+        teacher_share: float = 0.0,
         stats_window_size: int = 100,
         tensorboard_log: str | None = None,
         policy_kwargs: dict[str, Any] | None = None,
@@ -522,6 +523,9 @@ class RL2(OnPolicyAlgorithm):
                 others (DAgger: Ross et al. 2011, arXiv 1011.0686).
             teacher: an agent's name; ``reference``, the family's reference learner, sees what the policy sees and no
                 more. The agent must take what it did from its observations, not from memory.
+            teacher_share: of the lanes in which the teacher still acts when imitation ends. At 1 the policy imitates
+                what it sees the teacher do and nothing else (behavioural cloning): for teachers that would lead it back
+                to their own path step by step, in directions that average out.
             stats_window_size: lifetimes over which the logger averages.
             tensorboard_log: folder for tensorboard.
             policy_kwargs: further arguments of the policy.
@@ -538,11 +542,13 @@ class RL2(OnPolicyAlgorithm):
                 continue
             if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
                 raise ValueError(f"{name} must be an integer of at least 1, received {value!r}.")
-        if not 0.0 <= imitate <= 1.0:
-            raise ValueError(f"imitate must be in [0, 1], received {imitate!r}.")
+        for name, share in (("imitate", imitate), ("teacher_share", teacher_share)):
+            if not 0.0 <= share <= 1.0:
+                raise ValueError(f"{name} must be in [0, 1], received {share!r}.")
         self.batch_lifetimes, self.n_epochs, self.clip_range = batch_lifetimes, n_epochs, clip_range
         self.warmup_updates, self.normalize, self.masked = warmup_updates, normalize, masked
         self.auxiliary, self.belief, self.imitate, self.teacher = auxiliary, belief, imitate, teacher
+        self.teacher_share = teacher_share
         self.entropy = ent_coef
         self.whole_lifetimes = n_steps is None
         chosen: Any = policy  # Stable-Baselines3 declares another class of policies
@@ -697,6 +703,7 @@ class RL2(OnPolicyAlgorithm):
         everything = np.ones((self.n_envs, policy.outputs), dtype=np.bool_)
         actions = rollout.actions[0]
         shown = self.num_timesteps / max(1.0, self.imitate * self._total_timesteps)
+        shown *= 1.0 - self.teacher_share
         taught = self.random.random(self.n_envs) >= shown if rollout.imitated else None
         for t in range(self.n_steps):
             rollout.keep[t] = 1.0 - starts
@@ -926,6 +933,7 @@ class RL2Trainer:
             belief=config.belief,
             imitate=config.imitate,
             teacher=config.teacher,
+            teacher_share=config.teacher_share,
             policy_kwargs={
                 "hidden_size": config.hidden_size,
                 "update_bias": config.update_bias,

@@ -141,6 +141,7 @@ class RL2Config:
         imitate: share of the run, from its beginning, in which the policy learns to predict a hand-made learner, before
             it learns from reward; the checkpoint says so.
         teacher: the learner that is imitated, by name; ``reference`` is the family's reference learner.
+        teacher_share: of the lanes in which the teacher still acts when imitation ends; at 1 it is behavioural cloning.
         initial: folder of a checkpoint to take the first weights from.
         std: standard deviation of continuous actions at the start.
     """
@@ -175,6 +176,7 @@ class RL2Config:
     belief: float = 0.0
     imitate: float = 0.0
     teacher: str = "reference"
+    teacher_share: float = 0.0
     initial: str | None = None
     std: float = 0.5
 
@@ -191,6 +193,7 @@ class RL2Config:
             )
         _number(self, 0.0, INFINITY, "learning_rate", "clip_range", "gradient_clip", "std", open_below=True)
         _number(self, 0.0, 1.0, "final_learning_rate", "discount", "gae_lambda", "entropy_until", "imitate")
+        _number(self, 0.0, 1.0, "teacher_share")
         _number(self, 0.0, INFINITY, "entropy", "value", "auxiliary", "belief")
         _number(self, -INFINITY, INFINITY, "update_bias")
         if self.normalize not in ("step", "all", "none"):
