@@ -24,7 +24,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "Bandit": {"steps": 30_000_000, "learning_rate": 3e-3, "entropy": 0.04, "entropy_until": 0.9, "discount": 0.995},  # noqa: E501
         "TabularMDP": {"steps": 20_000_000, **KEYED, "learning_rate": 3e-3, "entropy": 0.03, "gae_lambda": 0.5},
         "DarkRoom": {"steps": 20_000_000, **KEYED, "entropy": 0.01, "imitate": 0.25},
-        "Maze": {"steps": 10_000_000, "entropy": 0.01, "encoder_size": 64, "imitate": 0.7},
+        "Maze": {"steps": 34_000_000, **KEYED, "hidden_size": 96, "memory_heads": 4, "entropy": 0.01, "imitate": 0.1},
         "LearningSet": {"steps": 24_000_000, **KEYED, "memory_heads": 8, "memory_keys": 16, "memory_contents": 8, "belief": 2.0, "entropy": 0.01, "discount": 0.95, "imitate": 0.35},  # noqa: E501
         "Alchemy": {"steps": 14_000_000, **KEYED, "hidden_size": 96, "belief": 4.0, "entropy": 0.01, "imitate": 0.15},
         "Textbook": {"steps": 16_000_000, **KEYED, "memory_heads": 4, "belief": 8.0, "entropy": 0.01, "imitate": 0.25},

@@ -364,6 +364,23 @@ def test_imitation_learns_what_the_reference_learner_does():
     assert losses[-1] < 0.6 * losses[1]
 
 
+@pytest.mark.parametrize(("share", "alike"), [(1.0, True), (0.0, False)])
+def test_a_teacher_that_keeps_all_lanes_acts_in_all_of_them(share, alike):
+    model = small(lanes_of(8), batch_lifetimes=4, imitate=1.0, teacher="ucb1", teacher_share=share)
+    taught = []
+
+    class Look(BaseCallback):
+        def _on_step(self):
+            return True
+
+        def _on_rollout_end(self):
+            taught.append(np.mean(model.rollout.actions == model.rollout.labels))
+
+    model.learn(8 * 8 * 6, callback=Look())
+    assert taught[0] == 1.0
+    assert (taught[-1] == 1.0) == alike
+
+
 def test_the_privileged_head_learns_to_predict_the_oracle():
     env = LifetimeVecEnv(BANDIT, 32, seed=0, privileged=True, **{**SHORT, "arms": 3})
     model = small(env, auxiliary=1.0, batch_lifetimes=16, policy_kwargs={"hidden_size": 16}, learning_rate=1e-2)
