@@ -21,7 +21,7 @@ KEYED = {"encoder_size": 64, "gated": True, "previous": True, "memory_heads": 2}
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "rl2": {
         "default": {"steps": 10_000_000},
-        "Bandit": {"steps": 30_000_000, "learning_rate": 3e-3, "entropy": 0.04, "entropy_until": 0.9, "discount": 0.995},  # noqa: E501
+        "Bandit": {"steps": 50_000_000, "learning_rate": 3e-3, "entropy": 0.04, "entropy_until": 0.9, "discount": 0.995},  # noqa: E501
         "TabularMDP": {"steps": 20_000_000, **KEYED, "learning_rate": 3e-3, "entropy": 0.03, "gae_lambda": 0.5},
         "DarkRoom": {"steps": 20_000_000, **KEYED, "entropy": 0.01, "imitate": 0.25},
         "Maze": {"steps": 34_000_000, **KEYED, "hidden_size": 96, "memory_heads": 4, "entropy": 0.01, "imitate": 0.1},
@@ -30,8 +30,8 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "Textbook": {"steps": 16_000_000, **KEYED, "memory_heads": 4, "belief": 8.0, "entropy": 0.01, "imitate": 0.25},
         "Laboratory": {"steps": 16_000_000, **KEYED, "hidden_size": 96, "belief": 4.0, "entropy": 0.01, "imitate": 0.25},  # noqa: E501
         "Workplace": {"steps": 20_000_000, **KEYED, "entropy": 0.003, "discount": 0.998, "gae_lambda": 0.9, "imitate": 0.25},  # noqa: E501
-        "PointRobot": {"steps": 8_000_000, "learning_rate": 1e-3, "entropy": 0.0, "std": 0.2, "clip_range": 0.1, "encoder_size": 64, "imitate": 0.95},  # noqa: E501
-        "CartPole": {"steps": 8_000_000, "learning_rate": 1e-3, "entropy": 0.001, "discount": 0.995, "rollout_steps": 128, "encoder_size": 64, "imitate": 0.9},  # noqa: E501
+        "PointRobot": {"steps": 28_000_000, "encoder_size": 64, "gated": True, "previous": True, "lifetimes_per_batch": 16, "batches_per_update": 16, "learning_rate": 1.5e-3, "entropy": 0.0, "std": 0.2, "clip_range": 0.1, "imitate": 0.16, "teacher_share": 0.9},  # noqa: E501
+        "CartPole": {"steps": 36_000_000, "encoder_size": 32, "previous": True, "rollout_steps": 128, "lifetimes_per_batch": 16, "batches_per_update": 16, "entropy": 0.0, "discount": 0.995, "belief": 1.0, "imitate": 1.0},  # noqa: E501
     },
     "recurrent-ppo": {
         "default": {"steps": 4_000_000, "discount": 0.99},
