@@ -25,8 +25,6 @@ OPTIONS = {
     "hidden_size": 96,
     "encoder_size": 96,
     "gated": True,
-    "previous": True,
-    "memory_heads": 2,
     "entropy": 0.02,
     "discount": 0.99,
 }
@@ -108,7 +106,7 @@ def table(kept: dict[str, Any]) -> str:
 def main(arguments: list[str]) -> int:
     """Train, judge, print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=16_000_000)
+    parser.add_argument("--steps", type=int, default=10_000_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("runs/generalist"))
     parser.add_argument("--only-table", action="store_true")

@@ -59,7 +59,8 @@ def table() -> str:
             continue
         means = [f"{told[key][0]:.3f} ± {told[key][1]:.3f}" for key in ("area", "wiped", "kept minus wiped")]
         reward = "return" if config.get("reward", {}).get("name") == "return" else "improvement"
-        ways = [f"imitation of {config['imitated']}, then {reward}" if config.get("imitated") else reward]
+        ways = [f"imitation of {config['imitated']}"] if config.get("imitated") else []
+        ways += [] if config["config"].get("imitate") == 1.0 else [f"then {reward}" if ways else reward]
         ways += ["hidden tasks (privileged)"] if config["privileged"] else []
         acts = "greedy" if config["policy"].get("greedy") else "drawn"
         cost = [f"{config['steps_done'] / 1e6:.1f} M", f"{config['seconds'] / 60.0:.1f}"]
