@@ -1,10 +1,13 @@
 """Settings of the training algorithms, their presets, and what the documentation says of them."""
 
+import dataclasses
+import json
 from pathlib import Path
 
 import pytest
 
 import daytwo
+from daytwo.baselines.trained import SHIPPED
 
 pytest.importorskip("torch")
 pytest.importorskip("stable_baselines3")
@@ -77,6 +80,17 @@ def test_every_family_has_a_valid_preset(algorithm):
         plan = make_plan(algorithm, env_id)
         assert plan.steps >= 100_000
         LifetimeVecEnv(env_id, 1, compiled=False, **plan.settings).close()
+
+
+def test_presets_are_what_the_shipped_agents_were_trained_with():
+    files = sorted((SHIPPED / "rl2").glob("*/config.json"))
+    assert files
+    for file in files:
+        config = json.loads(file.read_text())
+        plan = make_plan("rl2", config["env_id"])
+        now = dataclasses.asdict(plan.config)
+        assert plan.steps == config["steps"], file.parent.name
+        assert {name: now.get(name) for name in config["config"]} == config["config"], file.parent.name
 
 
 def test_presets_name_known_families_fields_and_settings_only():
