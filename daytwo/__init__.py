@@ -20,8 +20,11 @@ from daytwo.family import Scene, TaskFamily  # noqa: E402
 from daytwo.lifetime import LifetimeEnv, LifetimeVectorEnv  # noqa: E402
 from daytwo.observation import Field  # noqa: E402
 from daytwo.registration import env_ids, make_family, register  # noqa: E402
+from daytwo.teacher import Outcomes, Teacher, make_teacher, register_teacher, teacher_names  # noqa: E402
+from daytwo.teaching import TaughtVectorEnv  # noqa: E402
 
 import daytwo.baselines  # noqa: E402  isort: skip - registers the agents' names
+import daytwo.curricula  # noqa: E402  isort: skip - registers the courses' and the teachers' names
 import daytwo.envs  # noqa: E402  isort: skip - registers the ids
 
 if TYPE_CHECKING:
@@ -52,17 +55,23 @@ __all__ = [
     "LifetimeEnv",
     "LifetimeSpec",
     "LifetimeVectorEnv",
+    "Outcomes",
     "Result",
     "Scene",
     "Scores",
     "Stage",
     "TaskFamily",
+    "TaughtVectorEnv",
+    "Teacher",
     "agent_names",
     "env_ids",
     "evaluate",
     "make_agent",
     "make_family",
+    "make_teacher",
     "register",
     "register_agent",
+    "register_teacher",
     "score",
+    "teacher_names",
 ]

@@ -1,6 +1,5 @@
 """The `Agent` protocol, what an agent is told about a lifetime, and the names agents are known by."""
 
-import importlib
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping
@@ -12,6 +11,7 @@ import numpy as np
 from gymnasium import spaces
 
 from daytwo.course import Course, Level
+from daytwo.loading import load
 from daytwo.observation import Layout
 
 
@@ -130,19 +130,6 @@ def register_agent(name: str, entry_point: str) -> None:
     entries = _agents.setdefault(name, [])
     if entry_point not in entries:
         entries.append(entry_point)
-
-
-def load(entry_point: str) -> Any:
-    """Import ``"module:attribute"``.
-
-    Raises:
-        ValueError: there is no such module or attribute.
-    """
-    module_name, _, attribute = entry_point.partition(":")
-    try:
-        return getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"Cannot load {entry_point!r}: {error}.") from error
 
 
 def register_checkpoint_kind(kind: str, entry_point: str) -> None:

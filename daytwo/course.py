@@ -1,11 +1,18 @@
 """Levels, stages and courses: the progressive task sequence that one lifetime goes through."""
 
-from collections.abc import Sequence
+import dataclasses
+import inspect
+import os
+import tomllib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral
+from pathlib import Path
 from typing import Any
 
-COURSES = ("progressive", "single", "shuffled", "reversed", "isolated", "review", "switch")
+from daytwo.loading import load
+
+SUFFIX = ".toml"  # of a course's file
 
 
 def _is_integer(value: Any) -> bool:
@@ -97,6 +104,68 @@ class Course:
         object.__setattr__(self, "shuffle", shuffle)
         object.__setattr__(self, "mastery", mastery)
 
+    def to_dict(self) -> dict[str, Any]:
+        """The course as plain values, fit for JSON; `from_dict` reads them."""
+        parts = dataclasses.asdict(self)
+        return {**parts, "stages": list(parts["stages"])}
+
+    @staticmethod
+    def from_dict(values: Mapping[str, Any]) -> "Course":
+        """The course that `to_dict` made a dict of; what is left out has its default.
+
+        Raises:
+            ValueError: an unknown key, or a value out of range.
+        """
+        known = {field.name for field in dataclasses.fields(Course)}
+        wrong = sorted(set(values) - known) if isinstance(values, Mapping) else [values]
+        if wrong or "stages" not in values:
+            raise ValueError(f"A course has stages and some of name, shuffle, mastery; received {values!r}.")
+        allowed = {field.name for field in dataclasses.fields(Stage)}
+        for stage in values["stages"]:
+            if not isinstance(stage, Mapping) or not {"level", "episodes"} <= set(stage) <= allowed:
+                raise ValueError(f"A stage has level, episodes and some of new_task, switch_after; received {stage!r}.")
+        return Course(**{**values, "stages": [Stage(**stage) for stage in values["stages"]]})
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the course as a small text file (TOML), which ``course="my_course.toml"`` takes.
+
+        Args:
+            path: of the file; it ends in ``.toml``.
+        """
+        if not is_course_file(path):
+            raise ValueError(f"The name of a course's file ends in {SUFFIX}, received {os.fspath(path)!r}.")
+        name = "".join(f"\\u{ord(one):04x}" if ord(one) < 32 or one in '\\"' else one for one in self.name)
+        lines = [f'name = "{name}"']
+        if self.shuffle:
+            lines.append("shuffle = true")
+        if self.mastery is not None:
+            lines.append(f"mastery = {float(self.mastery)!r}")
+        for stage in self.stages:
+            lines += ["", "[[stages]]", f"level = {int(stage.level)}", f"episodes = {int(stage.episodes)}"]
+            if stage.new_task:
+                lines.append("new_task = true")
+            if stage.switch_after:
+                lines.append(f"switch_after = {int(stage.switch_after)}")
+        Path(path).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+    @staticmethod
+    def load(path: str | os.PathLike[str]) -> "Course":
+        """Read a course from a file as `save` writes it, or as you write it yourself.
+
+        Raises:
+            ValueError: the file is missing, is no TOML, or holds no course.
+        """
+        try:
+            values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise ValueError(f"There is no course's file {os.fspath(path)!r}.") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ValueError(f"{os.fspath(path)!r} cannot be read as a course: {error}") from error
+        try:
+            return Course.from_dict(values)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{os.fspath(path)!r} holds no course: {error}") from error
+
     @property
     def episodes(self) -> int:
         """Episodes in one lifetime, over all stages (at most, where mastery can end a stage early)."""
@@ -108,47 +177,72 @@ class Course:
         return max(stage.level for stage in self.stages)
 
 
+# --- names ------------------------------------------------------------------------------------------------------------
+
+_courses: dict[str, str] = {}
+
+
+def register_course(name: str, entry_point: str) -> None:
+    """Make a course known by name.
+
+    Args:
+        name: what the argument ``course`` of environments and commands calls it.
+        entry_point: ``"module:function"``; nothing is imported yet. The function takes ``levels`` (how many the family
+            has) and ``episodes`` (per stage), and ``level`` where it is about one level, and returns a `Course`.
+
+    Raises:
+        ValueError: the entry point is malformed, or another course has the name.
+    """
+    if ":" not in entry_point:
+        raise ValueError(f"entry_point must read 'module:function', received {entry_point!r}.")
+    if _courses.setdefault(name, entry_point) != entry_point:
+        raise ValueError(f"{name!r} is the name of {_courses[name]!r} already.")
+
+
+def course_names() -> tuple[str, ...]:
+    """The names of all registered courses."""
+    return tuple(_courses)
+
+
+def is_course_file(course: Any) -> bool:
+    """Whether a text names a file and not a course."""
+    return isinstance(course, str | os.PathLike) and os.fspath(course).endswith(SUFFIX)
+
+
+def _takes_level(function: Any) -> bool:
+    return "level" in inspect.signature(function).parameters
+
+
 def named_course(
     name: str, *, levels: int, episodes: int, level: int | None = None, mastery: float | None = None
 ) -> Course:
-    """Build one of the named courses.
+    """Build one of the registered courses (`daytwo.curricula.courses` holds those that ship).
 
     Args:
-        name: ``progressive`` (every level in order), ``reversed`` (from the top level down), ``single`` (one
-            level), ``shuffled`` (the stages of progressive in random order), ``isolated`` (as progressive with a
-            new task at each stage: the control for building on what was learnt), ``review`` (progressive, then
-            level 0 again), ``switch`` (one level, the task redrawn unannounced after half of the episodes).
+        name: of `course_names`.
         levels: how many levels the family has.
         episodes: episodes per stage, at least 1 (2 for ``switch``).
-        level: the level of ``single`` and ``switch``; the top level by default.
+        level: the level of courses that are about one; the top level by default.
         mastery: see `Course`.
 
     Raises:
         ValueError: unknown name, or a value out of range.
     """
-    if name not in COURSES:
-        raise ValueError(f"Unknown course {name!r}: expected one of {', '.join(COURSES)}, or a daytwo.Course.")
+    if name not in _courses:
+        raise ValueError(
+            f"Unknown course {name!r}: expected one of {', '.join(_courses)}, a file that ends in {SUFFIX}, or a "
+            "daytwo.Course."
+        )
     if not _is_integer(episodes) or episodes < 1:
         raise ValueError(f"episodes (per stage) must be an integer of at least 1, received {episodes!r}.")
+    function = load(_courses[name])
+    of_one_level = _takes_level(function)
     if level is not None:
-        if name not in ("single", "switch"):
-            raise ValueError(f"level={level!r} goes with course='single' or 'switch', received course={name!r}.")
+        if not of_one_level:
+            able = " or ".join(repr(one) for one, entry in _courses.items() if _takes_level(load(entry)))
+            raise ValueError(f"level={level!r} goes with course={able}, received course={name!r}.")
         if not _is_integer(level) or not 0 <= level < levels:
             raise ValueError(f"level must be an integer in 0..{levels - 1}, received {level!r}.")
-    top = levels - 1 if level is None else level
-    upwards = [Stage(k, episodes) for k in range(levels)]
-    if name == "single":
-        stages = [Stage(top, episodes)]
-    elif name == "switch":
-        if episodes < 2:
-            raise ValueError(f"course='switch' needs at least 2 episodes, received {episodes}.")
-        stages = [Stage(top, episodes, switch_after=episodes // 2)]
-    elif name == "reversed":
-        stages = upwards[::-1]
-    elif name == "isolated":
-        stages = [Stage(k, episodes, new_task=k > 0) for k in range(levels)]
-    elif name == "review":
-        stages = [*upwards, Stage(0, episodes)]
-    else:
-        stages = upwards
-    return Course(stages, name=name, shuffle=name == "shuffled", mastery=mastery)
+    chosen = {"level": levels - 1 if level is None else level} if of_one_level else {}
+    course = function(levels, episodes, **chosen)
+    return Course(course.stages, name=name, shuffle=course.shuffle, mastery=mastery)

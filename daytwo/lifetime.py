@@ -20,11 +20,12 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from daytwo import kernels
-from daytwo.agent import LifetimeSpec, load
+from daytwo.agent import LifetimeSpec
 from daytwo.calibration import reference_returns as look_up_reference_returns
-from daytwo.course import Course, named_course
+from daytwo.course import Course, is_course_file, named_course
 from daytwo.family import SPLITS, Scene, TaskFamily
 from daytwo.improvement import ImprovementRule
+from daytwo.loading import load
 from daytwo.loop import (
     BAR,
     DIAGNOSTICS,
@@ -196,6 +197,8 @@ class _Lifetimes:
                 f"reference_returns must have one entry for each of the {len(family.levels)} levels, received "
                 f"{len(self.reference_returns.random_return)}."
             )
+        if is_course_file(course):
+            course = Course.load(course)  # type: ignore[arg-type]
         if isinstance(course, Course):
             if level is not None or episodes is not None or mastery is not None:
                 raise ValueError("A Course sets levels, episodes and mastery itself: pass it alone.")
@@ -431,6 +434,8 @@ class _Lifetimes:
             course = named_course("single", levels=len(self.family.levels), episodes=stage_length, level=entry["level"])
         elif "course" in entry:
             course = entry["course"]
+            if is_course_file(course):
+                course = Course.load(course)
             if not isinstance(course, Course):
                 course = named_course(course, levels=len(self.family.levels), episodes=stage_length)
         if course is not None:
@@ -676,7 +681,8 @@ class LifetimeVectorEnv(_Lifetimes, VectorEnv):
         Args:
             family: an id such as ``"daytwo/Bandit-v0"``, a `TaskFamily` subclass or instance, or ``"module:Class"``.
             num_envs: how many lifetimes run at a time.
-            course: a `Course` or a name: progressive, single, shuffled, reversed, isolated, review, switch.
+            course: a `Course`, a name (progressive, single, shuffled, reversed, isolated, review, switch, interleaved,
+                spaced, or one that was registered), or the file of a course (``my_course.toml``).
             level: the level of ``single`` and ``switch``; the top level by default.
             episodes: episodes per stage; the family's own number by default.
             mastery: end a stage early at this mean normalised return over three episodes; off by default.

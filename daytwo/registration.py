@@ -6,8 +6,8 @@ from typing import Any
 
 import gymnasium
 
-from daytwo.agent import load
 from daytwo.family import TaskFamily
+from daytwo.loading import load
 
 _families: dict[str, Any] = {}
 # Environments that are no single family, and the classes of their vector environments.

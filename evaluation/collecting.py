@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from daytwo.course import COURSES, Course
+from daytwo.course import Course, course_names
 from daytwo.evaluation.cells import environment_code, family_code
 from daytwo.evaluation.metrics import adaptation_curve, area, split_stages
 from daytwo.evaluation.protocols import PROTOCOLS
@@ -327,7 +327,7 @@ def collect(paths: Sequence[str | os.PathLike[str]], *, mixed: bool = False) -> 
             _rank(protocol_name(group.protocol), PROTOCOLS),
             group.protocol,
             group.env_id,
-            _rank(group.course.name, COURSES),
+            _rank(group.course.name, course_names()),
             group.course.name,
         ),
     )

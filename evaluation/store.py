@@ -86,7 +86,7 @@ def plain(value: Any) -> Any:
         TypeError: a value that JSON cannot hold exactly.
     """
     if isinstance(value, Course):
-        return {"course": dataclasses.asdict(value)}
+        return {"course": value.to_dict()}
     if isinstance(value, np.ndarray | np.generic):
         return plain(value.tolist())
     if isinstance(value, Mapping):

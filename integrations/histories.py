@@ -253,7 +253,7 @@ class HistoryStream:
             "env_id": env_id,
             "settings": plain_settings(self.settings),
             "split": self.split,
-            "course": dataclasses.asdict(self.spec.course),
+            "course": self.spec.course.to_dict(),
             "interface": describe_interface(self.spec),
             "sources": dict(zip(self.sources, self.weights.tolist(), strict=True)),
             "labels": self.labels,

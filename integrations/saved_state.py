@@ -4,7 +4,6 @@ Tensors and plain values lie in ``state.pt``, which is read with ``torch.load(we
 structured and unsigned ones too, in ``arrays.npz``, which is read without pickle.
 """
 
-import dataclasses
 import os
 import zipfile
 from collections.abc import Mapping
@@ -14,17 +13,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from daytwo.course import Course, Stage
+from daytwo.course import Course
 
 STATE, ARRAYS = "state.pt", "arrays.npz"
 _ARRAY, _COURSE, _BYTES = "__array__", "__course__", "__bytes__"
 _PLAIN = (str, bool, int, float, type(None))
-
-
-def course_from_dict(saved: Mapping[str, Any]) -> Course:
-    """The `Course` that ``dataclasses.asdict`` made a dict of."""
-    parts = dict(saved)
-    return Course([Stage(**stage) for stage in parts.pop("stages")], **parts)
 
 
 def _flatten(value: Any, arrays: dict[str, np.ndarray], where: str) -> Any:
@@ -40,7 +33,7 @@ def _flatten(value: Any, arrays: dict[str, np.ndarray], where: str) -> Any:
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, Course):
-        return {_COURSE: dataclasses.asdict(value)}
+        return {_COURSE: value.to_dict()}
     if isinstance(value, bytes):
         return _flatten(np.frombuffer(value, dtype=np.uint8), arrays, where) | {_BYTES: True}
     if isinstance(value, Mapping):
@@ -59,7 +52,7 @@ def _restore(value: Any, arrays: Mapping[str, np.ndarray]) -> Any:
             array = arrays[value[_ARRAY]]
             return array.tobytes() if value.get(_BYTES) else array
         if _COURSE in value:
-            return course_from_dict(value[_COURSE])
+            return Course.from_dict(value[_COURSE])
         return {key: _restore(one, arrays) for key, one in value.items()}
     if isinstance(value, list | tuple):
         return type(value)(_restore(one, arrays) for one in value)

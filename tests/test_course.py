@@ -1,11 +1,13 @@
 """Each course lives the stages it promises, in order, and redraws the hidden task where it says and nowhere else."""
 
 import itertools
+import json
 
 import numpy as np
 import pytest
 
-from daytwo.course import COURSES, Course, Level, Stage, named_course
+import daytwo
+from daytwo.course import Course, Level, Stage, course_names, named_course, register_course
 from daytwo.streams import lifetime_seeds
 from tests.toy import ORACLE, RANDOM, SCORE, Counting, episodes_of, live, make_single, make_vector
 
@@ -36,6 +38,8 @@ LEVELS_LIVED = {  # of three levels, two episodes a stage
     "single": [2, 2],
     "switch": [2, 2],
     "review": [0, 0, 1, 1, 2, 2, 0, 0],
+    "interleaved": [0, 1, 2, 0, 1, 2],
+    "spaced": [0, 0, 1, 1, 0, 2, 2, 1, 0],
 }
 
 
@@ -45,12 +49,15 @@ def test_a_course_lives_its_levels_in_order(course):
     for seed in range(3):
         episodes = lived(env, seed)
         assert [level for level, *_ in episodes] == LEVELS_LIVED[course]
-        assert [stage for _, stage, *_ in episodes] == [k // 2 for k in range(len(episodes))]
+        stages = env.course.stages
+        assert [stage for _, stage, *_ in episodes] == [
+            s for s in range(len(stages)) for _ in range(stages[s].episodes)
+        ]
         assert [index for _, _, index, *_ in episodes] == list(range(len(episodes)))
         assert env.course.episodes == len(episodes) and env.course.name == course
 
 
-@pytest.mark.parametrize("name", COURSES)
+@pytest.mark.parametrize("name", [name for name in course_names() if name not in ("interleaved", "spaced")])
 def test_the_stages_of_a_named_course(name):
     course = named_course(name, levels=3, episodes=5)
     new = name == "isolated"
@@ -59,6 +66,26 @@ def test_the_stages_of_a_named_course(name):
     assert course.stages == tuple(Stage(k, 5, new_task=new and k > 0, switch_after=switch) for k in order)
     assert course.shuffle == (name == "shuffled") and course.mastery is None
     assert course.top_level == 2 and course.episodes == 5 * len(order)
+
+
+def test_interleaved_mixes_the_episodes_of_progressive():
+    course = named_course("interleaved", levels=3, episodes=4)
+    assert course.stages == tuple(Stage(k, 1) for _ in range(4) for k in range(3))
+
+
+def test_spaced_reviews_each_level_at_growing_intervals():
+    course = named_course("spaced", levels=6, episodes=10)
+    new, reviewed = 0, []
+    for stage in course.stages:
+        if stage.episodes == 10:
+            assert stage.level == new
+            new += 1
+        else:
+            assert stage.episodes == 2
+            reviewed.append((stage.level, new - 1 - stage.level))
+    assert new == 6
+    assert [gap for level, gap in reviewed if level == 0] == [1, 2, 4]
+    assert [gap for level, gap in reviewed if level == 3] == [1, 2]
 
 
 @pytest.mark.parametrize("name", ["single", "switch"])
@@ -205,6 +232,69 @@ def test_mastery_is_refused_where_the_oracle_is_noisy():
     env = make_vector(course="single", level=0, reference_returns=noisy)
     with pytest.raises(ValueError, match="too noisy"):
         env.reset(seed=0, options={"course": Course([Stage(2, 5)], mastery=0.9)})
+
+
+# --- courses of one's own -----------------------------------------------------------------------------------------
+
+OWN = Course(
+    [Stage(1, 3), Stage(0, 2, new_task=True), Stage(2, 6, switch_after=3)],
+    name='a "course"\n\tof \\ mine',
+    shuffle=True,
+)
+
+
+def two_by_two(levels, episodes):
+    return Course([Stage(0, 2), Stage(levels - 1, 2)])
+
+
+def test_a_course_is_saved_as_text_and_read_back(tmp_path):
+    for course in (OWN, Course([Stage(0, 1)], mastery=0.1 + 0.2), named_course("spaced", levels=6, episodes=10)):
+        course.save(tmp_path / "own.toml")
+        assert Course.load(tmp_path / "own.toml") == course
+        assert Course.from_dict(json.loads(json.dumps(course.to_dict()))) == course
+
+
+def test_an_environment_takes_a_courses_file(tmp_path):
+    path = tmp_path / "own.toml"
+    path.write_text('name = "mine"\n[[stages]]\nlevel = 1\nepisodes = 2\n[[stages]]\nlevel = 0\nepisodes = 1\n')
+    env = make_single(course=str(path))
+    assert [level for level, *_ in lived(env, 0)] == [1, 1, 0] and env.course.name == "mine"
+    env = make_vector(course="single", level=0)
+    env.reset(seed=0, options={"course": str(path)})
+    with pytest.raises(ValueError, match="pass it alone"):
+        make_single(course=str(path), episodes=3)
+
+
+def test_a_function_becomes_a_named_course():
+    register_course("two-by-two", "tests.test_course:two_by_two")
+    try:
+        assert named_course("two-by-two", levels=3, episodes=9).stages == (Stage(0, 2), Stage(2, 2))
+        assert [level for level, *_ in lived(make_single(course="two-by-two"), 0)] == [0, 0, 2, 2]
+        with pytest.raises(ValueError, match="is the name of"):
+            register_course("two-by-two", "tests.test_course:other")
+    finally:
+        daytwo.course._courses.pop("two-by-two")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "There is no course's file"),
+        ("level = ", "cannot be read as a course"),
+        ('name = "x"', "holds no course: A course has stages"),
+        ("stages = 3", "holds no course"),
+        ("[[stages]]\nlevel = 0", "A stage has level, episodes"),
+        ("[[stages]]\nlevel = 0\nepisodes = 1\nlength = 2", "A stage has level, episodes"),
+        ("[[stages]]\nlevel = -1\nepisodes = 1", "0 or more, received -1"),
+        ("order = 1\n[[stages]]\nlevel = 0\nepisodes = 1", "some of name, shuffle, mastery"),
+    ],
+)
+def test_a_bad_courses_file_says_what_is_wrong(tmp_path, text, message):
+    path = tmp_path / "bad.toml"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        make_single(course=str(path))
 
 
 # --- bad courses ---------------------------------------------------------------------------------------------------

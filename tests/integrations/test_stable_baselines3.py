@@ -11,7 +11,7 @@ import pytest
 import daytwo
 from daytwo import kernels
 from daytwo.agent import find_checkpoint, make_agent, register_checkpoint_kind
-from daytwo.course import COURSES
+from daytwo.course import course_names
 from daytwo.evaluation.running import evaluate
 from daytwo.streams import lifetime_seeds
 
@@ -248,7 +248,7 @@ def test_bad_arguments_are_refused():
 @pytest.mark.parametrize("observation", ["flat", "dict"])
 @pytest.mark.parametrize("env_id", daytwo.env_ids())
 def test_stable_baselines3_checker_has_nothing_to_say(env_id, observation):
-    for course in COURSES:
+    for course in course_names():
         env = gymnasium.make(env_id, course=course, observation=observation)
         with warnings.catch_warnings():
             warnings.simplefilter("error")
