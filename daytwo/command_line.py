@@ -319,6 +319,10 @@ def train(
     options: Annotated[
         str, typer.Option(help="Training options, e.g. 'hidden_size=64 learning_rate=1e-3'; --describe lists them.")
     ] = "",
+    teacher: Annotated[
+        str | None, typer.Option(help="Who chooses what is practised: a name (see: daytwo teachers) or module:Class.")
+    ] = None,
+    teacher_options: Annotated[str, typer.Option(help="The teacher's arguments, e.g. 'floor=0.2 rate=0.1'.")] = "",
     checkpoint_every: Annotated[
         int | None, typer.Option(min=1, help="Steps between checkpoints; an eighth of the run by default.")
     ] = None,
@@ -364,11 +368,14 @@ def train(
         evaluate_every=evaluate_every,
         evaluate=not no_evaluate,
         device=device,
+        teacher=teacher,
+        teacher_options=parse_settings(teacher_options.split()),
     )
     state = "Finished" if summary.finished else "Stopped, to be resumed with --resume"
     console.print(f"{state}: {summary.steps:,} steps in {summary.seconds:.0f} s.")
-    if (summary.curve == summary.curve).any():
-        curve = " ".join(f"{value:.2f}" for value in summary.curve)
+    seen = [k for k, value in enumerate(summary.curve) if value == value]
+    if seen:
+        curve = " ".join(f"{value:.2f}" for value in summary.curve[: seen[-1] + 1])
         console.print(f"Training curve by episode: {curve}")
     if summary.validation is not None:
         told = summary.validation

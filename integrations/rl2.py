@@ -21,7 +21,7 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.vec_env import VecEnv
 from torch import nn
 
-from daytwo.agent import LifetimeSpec, find_checkpoint, load, make_agent
+from daytwo.agent import LifetimeSpec, find_checkpoint, make_agent
 from daytwo.integrations.agent_memory import memory_of, restore_memory
 from daytwo.integrations.gru import LifetimeGru, clear, step_gates
 from daytwo.integrations.keyed_memory import KeyedMemory
@@ -29,6 +29,7 @@ from daytwo.integrations.ppo_loss import Terms, loss
 from daytwo.integrations.stable_baselines3 import LifetimeVecEnv, training_seeds
 from daytwo.integrations.task_prediction import TaskTargets
 from daytwo.kernels import compile_cached
+from daytwo.loading import load
 from daytwo.networks import CHECKPOINT_KIND, describe_interface
 
 NORMALIZATIONS = ("step", "all", "none")
@@ -894,6 +895,7 @@ class RL2Trainer:
         num_envs: int | None,
         seed: int,
         device: str = "cpu",
+        teacher: Any = None,
     ) -> None:
         """Prepare a run.
 
@@ -905,11 +907,12 @@ class RL2Trainer:
             num_envs: lanes; ``lifetimes_per_batch * batches_per_update`` by default.
             seed: of weights, lifetimes and actions.
             device: ``cpu`` or ``cuda``.
+            teacher: who chooses what is lived, as `LifetimeVecEnv` takes it.
         """
         self.config, self.total, self.seed = config, int(steps), int(seed)
         lanes = config.lifetimes_per_batch * config.batches_per_update if num_envs is None else int(num_envs)
         extra = {"privileged": True} if config.auxiliary or config.belief else {}
-        self.lifetimes = LifetimeVecEnv(env_id, lanes, **settings, **extra)
+        self.lifetimes = LifetimeVecEnv(env_id, lanes, teacher=teacher, **settings, **extra)
         self.spec = self.lifetimes.env.lifetime_spec
         # NumPy's global generator, which Stable-Baselines3 seeds as well, takes 32 bits.
         own = training_seeds(self.seed, 1)[0] & 0x7FFFFFFF
@@ -993,6 +996,7 @@ class RL2Trainer:
         model.train()
         return {
             **self.watch.take(),
+            **self.lifetimes.teacher_figures(),
             **{k: float(v) for k, v in model.logger.name_to_value.items() if k[:6] == "train/"},
         }
 

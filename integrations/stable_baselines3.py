@@ -19,6 +19,7 @@ from daytwo.agent import LifetimeSpec
 from daytwo.lifetime import make_vector_env
 from daytwo.networks import Sampler
 from daytwo.streams import lifetime_seeds
+from daytwo.teaching import TaughtVectorEnv
 
 # Training takes its lifetimes from another part of the seed's sequence than evaluation, so that the two share none,
 # not even where a family has too few tasks for a training split and a test split.
@@ -63,10 +64,13 @@ class LifetimeVecEnv(VecEnv):
     ``VecMonitor`` for the returns and lengths of whole lifetimes.
 
     Attributes:
-        env: the `daytwo.LifetimeVectorEnv` (of a mixture, the vector environment of its id) underneath.
+        env: the `daytwo.LifetimeVectorEnv` (of a mixture, the vector environment of its id) underneath, or the
+            `daytwo.TaughtVectorEnv` around it where a teacher chooses the tasks.
     """
 
-    def __init__(self, family: Any, num_envs: int = 64, *, seed: int | None = None, **settings: Any) -> None:
+    def __init__(
+        self, family: Any, num_envs: int = 64, *, seed: int | None = None, teacher: Any = None, **settings: Any
+    ) -> None:
         """Make N lifetimes.
 
         Args:
@@ -74,6 +78,9 @@ class LifetimeVecEnv(VecEnv):
                 ``"daytwo/Mixture-v0"``.
             num_envs: how many lifetimes run at a time.
             seed: of the first `reset`; see `seed`.
+            teacher: who chooses what is lived: a name (`daytwo.teacher_names`), a class or a teacher; or a function
+                that is given the environment and returns a `daytwo.TaughtVectorEnv` around it. None leaves the
+                environment as it is.
             **settings: keyword arguments of that environment except ``autoreset_mode``.
 
         Raises:
@@ -82,6 +89,9 @@ class LifetimeVecEnv(VecEnv):
         if "autoreset_mode" in settings:
             raise ValueError("Stable-Baselines3 resets within the step: leave autoreset_mode out.")
         self.env = make_vector_env(family, num_envs, autoreset_mode=AutoresetMode.SAME_STEP, **settings)
+        if teacher is not None:
+            made = callable(teacher) and not isinstance(teacher, type)
+            self.env = teacher(self.env) if made else TaughtVectorEnv(self.env, teacher, seed=seed or 0)
         self._actions: np.ndarray | None = None
         self._masks: np.ndarray | None = None
         super().__init__(num_envs, self.env.single_observation_space, self.env.single_action_space)
@@ -167,6 +177,10 @@ class LifetimeVecEnv(VecEnv):
                     infos[lane]["terminal_observation"] = final[lane]
                     infos[lane]["TimeLimit.truncated"] = False
         return observations, rewards.astype(np.float32), terminated, infos
+
+    def teacher_figures(self) -> dict[str, float]:
+        """What to log of the teacher since the last time (`daytwo.TaughtVectorEnv.take_figures`); empty without one."""
+        return self.env.take_figures() if isinstance(self.env, TaughtVectorEnv) else {}
 
     def action_masks(self) -> np.ndarray:
         """Which actions are offered now, ``bool[N, actions]``; what sb3-contrib's maskable algorithms ask for."""

@@ -20,9 +20,10 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecMonitor
 
-from daytwo.agent import LifetimeSpec, load
+from daytwo.agent import LifetimeSpec
 from daytwo.integrations.stable_baselines3 import LifetimeVecEnv, training_seeds
 from daytwo.integrations.training_config import PPOConfig, RecurrentPPOConfig
+from daytwo.loading import load
 from daytwo.networks import CHECKPOINT_KIND, describe_interface
 from daytwo.summary import Summary
 
@@ -202,6 +203,7 @@ class StableBaselines3Trainer:
         num_envs: int | None = None,
         seed: int = 0,
         device: str = "cpu",
+        teacher: Any = None,
     ) -> None:
         """Prepare a run.
 
@@ -214,6 +216,7 @@ class StableBaselines3Trainer:
             num_envs: lanes; by default such that one update sees about 6400 steps.
             seed: of weights, lifetimes and actions.
             device: ``cpu`` or ``cuda``.
+            teacher: who chooses what is lived, as `LifetimeVecEnv` takes it.
 
         Raises:
             ValueError: an argument is unknown or out of range.
@@ -223,7 +226,7 @@ class StableBaselines3Trainer:
             probe = LifetimeVecEnv(env_id, 1, **settings)
             num_envs = default_num_envs(probe.env.lifetime_spec, config)
             probe.close()
-        self.lifetimes = LifetimeVecEnv(env_id, int(num_envs), **settings)
+        self.lifetimes = LifetimeVecEnv(env_id, int(num_envs), teacher=teacher, **settings)
         self.spec = self.lifetimes.env.lifetime_spec
         self.rollout_steps = rollout_steps(self.spec, config)
         self.monitor = VecMonitor(self.lifetimes)
@@ -293,7 +296,8 @@ class StableBaselines3Trainer:
             model.ent_coef = self.config.entropy * min(1.0, max(0.0, (remaining - 0.2) / 0.8))
             model.train()
         told = {name: float(value) for name, value in model.logger.name_to_value.items() if name[:6] == "train/"}
-        return {**self.watch.take(), **told, "train/entropy_weight": model.ent_coef}
+        told["train/entropy_weight"] = model.ent_coef
+        return {**self.watch.take(), **self.lifetimes.teacher_figures(), **told}
 
     def agent(self) -> Any:
         """The present policy as an agent."""

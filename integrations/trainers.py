@@ -1,6 +1,5 @@
 """What every training algorithm of ``daytwo train`` is made of, and the table of them."""
 
-import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,8 +7,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from daytwo.agent import Agent, load
+from daytwo.agent import Agent
 from daytwo.course import Course
+from daytwo.loading import load
 
 
 def plain_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -19,8 +19,7 @@ def plain_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
         ValueError: it cannot hold them.
     """
     plain = {
-        key: {"course": dataclasses.asdict(value)} if isinstance(value, Course) else value
-        for key, value in settings.items()
+        key: {"course": value.to_dict()} if isinstance(value, Course) else value for key, value in settings.items()
     }
     try:
         return json.loads(json.dumps(plain))
@@ -68,11 +67,14 @@ class Algorithm:
         factory: ``"module:function"``: ``make(env_id, *, config, settings, steps, num_envs, seed, device)`` gives a
             `Trainer`.
         summary: what it is, in a line.
+        teachable: whether a teacher can choose the tasks it trains on: the factory then takes ``teacher``, as
+            `daytwo.integrations.stable_baselines3.LifetimeVecEnv` does.
     """
 
     config: str
     factory: str
     summary: str
+    teachable: bool = True
 
     def config_class(self) -> Any:
         """The class of its settings."""
@@ -108,10 +110,12 @@ ALGORITHMS: dict[str, Algorithm] = {
         "daytwo.integrations.in_context:DPTConfig",
         "daytwo.integrations.in_context:make_dpt",
         "transformer that predicts the oracle's action from context (privileged labels)",
+        teachable=False,
     ),
     "ad": Algorithm(
         "daytwo.integrations.in_context:ADConfig",
         "daytwo.integrations.in_context:make_ad",
         "transformer that predicts a learner's next action over its history",
+        teachable=False,
     ),
 }

@@ -29,14 +29,18 @@ import torch
 import daytwo
 from daytwo.agent import LifetimeSpec, find_checkpoint
 from daytwo.integrations.presets import find_preset, settings_with
-from daytwo.integrations.saved_state import course_from_dict, has_state, read_state, settle, write_state
+from daytwo.integrations.saved_state import has_state, read_state, settle, write_state
 from daytwo.integrations.stable_baselines3 import LifetimeVecEnv
 from daytwo.integrations.stable_baselines3_trainers import LifetimeLstmPolicy
 from daytwo.integrations.trainers import ALGORITHMS, Trainer, plain_settings
 from daytwo.integrations.training_config import field_names, field_sentences
 from daytwo.networks import check_interface
+from daytwo.teacher import teacher_class
+from daytwo.teaching import TaughtVectorEnv
 
 CHECKPOINTS_KEPT = 3
+# Logs in a run's folder: validations, and what a teacher did.
+PROGRESS, CURRICULUM = "progress.jsonl", "curriculum.jsonl"
 # Where a run's checkpoints and validations fall unless told: so many of them, evenly spread.
 CHECKPOINTS, VALIDATIONS = 8, 10
 # Lifetimes of a validation: as many as hold about so many steps, within the limits; and the seed they follow from.
@@ -73,7 +77,7 @@ def loaded_settings(saved: Mapping[str, Any]) -> dict[str, Any]:
     settings = dict(saved)
     course = settings.get("course")
     if isinstance(course, Mapping):
-        settings["course"] = course_from_dict(course["course"])
+        settings["course"] = daytwo.Course.from_dict(course["course"])
     return settings
 
 
@@ -127,6 +131,8 @@ class Plan:
         num_envs: lanes, None where the algorithm chooses.
         seed: of everything random.
         device: ``cpu`` or ``cuda``.
+        teacher: name of the teacher that chooses what is lived, None for none.
+        teacher_options: its arguments.
     """
 
     algorithm: str
@@ -137,6 +143,12 @@ class Plan:
     num_envs: int | None
     seed: int
     device: str
+    teacher: str | None = None
+    teacher_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def make_teaching(self, env: Any) -> TaughtVectorEnv:
+        """The environment with the teacher in front of it."""
+        return TaughtVectorEnv(env, self.teacher, seed=self.seed, budget=self.steps, **self.teacher_options)
 
 
 def _whole(name: str, value: Any, least: int) -> int:
@@ -155,6 +167,8 @@ def make_plan(
     settings: Mapping[str, Any] | None = None,
     overrides: Mapping[str, Any] | None = None,
     device: str = "cpu",
+    teacher: str | None = None,
+    teacher_options: Mapping[str, Any] | None = None,
 ) -> Plan:
     """Fill in the preset and the defaults; the arguments are those of `train`.
 
@@ -180,6 +194,16 @@ def make_plan(
         raise ValueError(f"device must be 'cpu' or 'cuda', received {device!r}.") from None
     if not device.startswith("cpu") and not torch.cuda.is_available():
         raise ValueError(f"device={device!r} is not available here: expected 'cpu'.")
+    if teacher is not None:
+        if not isinstance(teacher, str):
+            raise ValueError(f"teacher must be a teacher's name or 'module:Class', received {teacher!r}.")
+        if not ALGORITHMS[algorithm].teachable:
+            able = ", ".join(name for name, one in ALGORITHMS.items() if one.teachable)
+            raise ValueError(f"{algorithm} trains on recorded lifetimes: a teacher goes with {able}.")
+        teacher_class(teacher)
+    elif teacher_options:
+        raise ValueError(f"teacher_options {dict(teacher_options)!r} need a teacher.")
+    plain_settings(teacher_options or {})
     return Plan(
         algorithm=algorithm,
         env_id=env_id,
@@ -189,6 +213,8 @@ def make_plan(
         num_envs=None if num_envs is None else _whole("num_envs", num_envs, 1),
         seed=_whole("seed", seed, 0),
         device=device,
+        teacher=teacher,
+        teacher_options=dict(teacher_options or {}),
     )
 
 
@@ -295,11 +321,16 @@ class _Run:
             "algorithm": plan.algorithm,
             "env_id": self.spec.env_id,
             "settings": plain_settings(plan.settings),
-            "course": dataclasses.asdict(self.spec.course),
+            "course": self.spec.course.to_dict(),
             "split": self.split,
             "reward": None if self.rule is None else dataclasses.asdict(self.rule),
             "privileged": False,
             **told,
+            **(
+                {}
+                if plan.teacher is None
+                else {"teacher": {"name": plan.teacher, "options": plain_settings(plan.teacher_options)}}
+            ),
             "config": dataclasses.asdict(plan.config),
             "num_envs": lanes,
             "seed": plan.seed,
@@ -351,9 +382,9 @@ class _Run:
         saved = json.loads((checkpoint / "config.json").read_text())
         mine = json.loads(json.dumps(self.describe()))
         differences = [
-            f"{key} was {saved.get(key)!r} and is {mine[key]!r} now"
-            for key in ("algorithm", "env_id", "settings", "config", "num_envs", "seed")
-            if saved.get(key) != mine[key]
+            f"{key} was {saved.get(key)!r} and is {mine.get(key)!r} now"
+            for key in ("algorithm", "env_id", "settings", "config", "teacher", "num_envs", "seed")
+            if saved.get(key) != mine.get(key)
         ]
         if differences:
             raise ValueError(f"The run in {str(self.folder)!r} cannot go on as another one: {'; '.join(differences)}.")
@@ -368,8 +399,9 @@ class _Run:
         for later in (self.folder / "checkpoints").iterdir():
             if later.name.startswith(".unfinished-") or later.name > checkpoint.name:
                 shutil.rmtree(later, ignore_errors=True)
-        lines = [one for one in self._lines() if one["steps"] <= self.trainer.steps]
-        self._rewrite(lines)
+        for name in (PROGRESS, CURRICULUM):
+            self._cut(name)
+        lines = self._lines(PROGRESS)
         self.validation = lines[-1] if lines else None
 
     # --- figures ------------------------------------------------------------------------------------------------------
@@ -389,6 +421,10 @@ class _Run:
             if name.startswith("adaptation/"):
                 # Each episode keeps what was last seen: a rollout may cover a part of the lifetime only.
                 self.curve[int(name.rpartition("_")[2]) - 1] = value
+        told = {name.partition("/")[2]: round(value, 6) for name, value in figures.items() if name[:8] == "teacher/"}
+        if told:
+            with (self.folder / CURRICULUM).open("a") as file:
+                file.write(json.dumps({"steps": self.trainer.steps, **told}) + "\n")
         if self.writer is not None:
             for name, value in figures.items():
                 self.writer.add_scalar(name, value, self.trainer.steps)
@@ -397,7 +433,7 @@ class _Run:
         """Validate the present policy, and log it."""
         told = validate(self.trainer.agent(), self.plan.env_id, self.plan.settings)
         self.validation = {"steps": self.trainer.steps, "seconds": round(self.seconds(), 3), **told}
-        with (self.folder / "progress.jsonl").open("a") as file:
+        with (self.folder / PROGRESS).open("a") as file:
             file.write(json.dumps(self.validation) + "\n")
         if self.writer is not None:
             steps = self.trainer.steps
@@ -406,19 +442,21 @@ class _Run:
             for k, value in enumerate(told["episodes"]):
                 self.writer.add_scalar(f"validation/episode_{k + 1:03d}", value, steps)
 
-    def _lines(self) -> list[dict[str, Any]]:
-        """The validations in ``progress.jsonl``; a last line that was cut off is none."""
+    def _lines(self, name: str) -> list[dict[str, Any]]:
+        """The lines of a log; a last one that was cut off is none."""
         lines = []
         with contextlib.suppress(FileNotFoundError):
-            for text in (self.folder / "progress.jsonl").read_text().splitlines():
+            for text in (self.folder / name).read_text().splitlines():
                 with contextlib.suppress(ValueError):
                     lines.append(json.loads(text))
         return lines
 
-    def _rewrite(self, lines: list[dict[str, Any]]) -> None:
-        path = self.folder / "progress.jsonl"
+    def _cut(self, name: str) -> None:
+        """Drop the lines of a log that come after the steps done."""
+        path = self.folder / name
         if path.exists():
-            fresh = path.with_name(".progress.jsonl")
+            lines = [one for one in self._lines(name) if one["steps"] <= self.trainer.steps]
+            fresh = path.with_name(f".{name}")
             fresh.write_text("".join(json.dumps(line) + "\n" for line in lines))
             fresh.replace(path)
 
@@ -426,7 +464,8 @@ class _Run:
         """What stands beside the bar: the adaptation curve and the last validation."""
         parts = []
         if not np.isnan(self.curve).all():
-            shown = self.curve if len(self.curve) <= 5 else self.curve[[0, -1]]
+            seen = self.curve[: np.flatnonzero(~np.isnan(self.curve))[-1] + 1]  # a teacher's lifetimes may be shorter
+            shown = seen if len(seen) <= 5 else seen[[0, -1]]
             parts.append(" ".join(f"{value:.2f}" for value in shown))
         if self.validation is not None:
             area, learning = self.validation["area"][0], self.validation["learning"][0]
@@ -544,6 +583,8 @@ def train(
     evaluate_every: int | None = None,
     evaluate: bool = True,
     device: str = "cpu",
+    teacher: str | None = None,
+    teacher_options: Mapping[str, Any] | None = None,
     progress: bool = True,
 ) -> TrainingSummary:
     """Meta-train an agent on lifetimes.
@@ -571,6 +612,10 @@ def train(
             validated.
         device: ``cpu`` or ``cuda``. Runs on ``cuda`` resume from the exact state, but the hardware's own sums may
             differ in the last bits.
+        teacher: who chooses what every lifetime is about: a name (`daytwo.teacher_names`) or ``"module:Class"``. The
+            course of ``settings`` is then lived in validation only. What the teacher did is in tensorboard, and in
+            ``curriculum.jsonl``, which ``daytwo curriculum`` draws.
+        teacher_options: arguments of the teacher.
         progress: show a bar with the time left.
 
     Returns:
@@ -588,6 +633,8 @@ def train(
         settings=settings,
         overrides=overrides,
         device=device,
+        teacher=teacher,
+        teacher_options=teacher_options,
     )
     if checkpoint_every is None:
         checkpoint_every = max(1, plan.steps // CHECKPOINTS)
@@ -616,6 +663,7 @@ def train(
             num_envs=plan.num_envs,
             seed=plan.seed,
             device=device,
+            **({} if plan.teacher is None else {"teacher": plan.make_teaching}),
         )
         run, stop = _Run(plan, trainer, probe, folder), _Stop()
         try:
