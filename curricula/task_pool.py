@@ -12,8 +12,8 @@ from daytwo.streams import lifetime_seeds
 class TaskPool:
     """So many tasks of an environment at each of its levels, drawn once.
 
-    Row ``level * tasks + k`` of the ``Discrete`` space is task k at that level; a task is the same at every level, as in
-    a progressive course.
+    Row ``level * tasks + k`` of the ``Discrete`` space is task k at that level; a task is the same at every level, as
+    in a progressive course.
 
         pool = TaskPool("daytwo/Maze-v0", tasks=256)
         env = daytwo.TaughtVectorEnv(env, "plr", space=pool.space, decode=pool.decode)
@@ -22,7 +22,9 @@ class TaskPool:
         space: ``Discrete(levels * tasks)``.
     """
 
-    def __init__(self, env_id: Any, *, tasks: int = 256, seed: int = 0, split: str | None = None, **settings: Any):
+    def __init__(
+        self, env_id: Any, *, tasks: int = 256, seed: int = 0, split: str | None = None, **settings: Any
+    ) -> None:
         """Draw the tasks.
 
         Args:
