@@ -21,6 +21,7 @@ from daytwo.lifetime import LifetimeEnv, LifetimeVectorEnv  # noqa: E402
 from daytwo.observation import Field  # noqa: E402
 from daytwo.registration import env_ids, make_family, register  # noqa: E402
 from daytwo.teacher import Outcomes, Teacher, make_teacher, register_teacher, teacher_names  # noqa: E402
+from daytwo.teacher_rules import check_teacher  # noqa: E402
 from daytwo.teaching import TaughtVectorEnv  # noqa: E402
 
 import daytwo.baselines  # noqa: E402  isort: skip - registers the agents' names
@@ -64,6 +65,7 @@ __all__ = [
     "TaughtVectorEnv",
     "Teacher",
     "agent_names",
+    "check_teacher",
     "env_ids",
     "evaluate",
     "make_agent",

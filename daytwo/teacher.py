@@ -275,6 +275,8 @@ class Teacher:
         """Tasks of a ``Box`` as points of the unit cube, ``float64[n, d]`` with d the number of coordinates."""
         space = self.space
         low, high = space.low.astype(np.float64), space.high.astype(np.float64)
+        if space.dtype.kind in "iu":  # the middle of the stretch that `from_unit` makes the integer of
+            return ((tasks.astype(np.float64) - low + 0.5) / (high - low + 1.0)).reshape(len(tasks), -1)
         width = np.where(high > low, high - low, 1.0)
         return ((tasks.astype(np.float64) - low) / width).reshape(len(tasks), -1)
 
