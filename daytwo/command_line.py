@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 import daytwo
+from daytwo.course import course_names
 from daytwo.registration import compound_ids, make_family
 
 app = typer.Typer(
@@ -86,6 +87,8 @@ def list_() -> None:
     console.print(table)
     console.print(f"To train on several families at once: {', '.join(compound_ids())}", soft_wrap=True)
     console.print(f"Agents: {', '.join(['reference', *daytwo.agent_names()])}", soft_wrap=True)
+    console.print(f"Courses: {', '.join(course_names())}", soft_wrap=True)
+    console.print(f"Teachers: {', '.join(daytwo.teacher_names())}", soft_wrap=True)
     console.print("random, oracle: mean raw return of an episode under the random policy and under the oracle.")
 
 
@@ -320,7 +323,7 @@ def train(
         str, typer.Option(help="Training options, e.g. 'hidden_size=64 learning_rate=1e-3'; --describe lists them.")
     ] = "",
     teacher: Annotated[
-        str | None, typer.Option(help="Who chooses what is practised: a name (see: daytwo teachers) or module:Class.")
+        str | None, typer.Option(help="Who chooses what is practised: a name (see: daytwo list) or module:Class.")
     ] = None,
     teacher_options: Annotated[str, typer.Option(help="The teacher's arguments, e.g. 'floor=0.2 rate=0.1'.")] = "",
     checkpoint_every: Annotated[
@@ -387,6 +390,34 @@ def train(
     else:
         words = " ".join([str(summary.folder), env, *(settings or [])])
     console.print(f"Evaluate it: daytwo evaluate {words}", soft_wrap=True)
+
+
+@app.command()
+def curriculum(
+    folder: Annotated[Path, typer.Argument(help="The folder of a run that was trained with --teacher.")],
+    out: Annotated[
+        Path | None, typer.Option(help="The picture to write (.png, .svg, .pdf); curriculum.png in FOLDER by default.")
+    ] = None,
+) -> None:
+    """Show what a teacher chose in a training run: a table by level, and a picture over time."""
+    from daytwo.evaluation.curriculum import curriculum_rows, draw_curriculum, read_curriculum
+
+    log = read_curriculum(folder)
+    table = Table("level", "lifetimes", "share", "steps", "share", title=f"What was practised in {folder}")
+    for row in curriculum_rows(log):
+        table.add_row(*row)
+    console.print(table)
+    last = {name: log[name][-1] for name in ("effective_tasks", "mastered", "performance")}
+    console.print(
+        f"At the end: {last['effective_tasks']:.1f} effective tasks, {last['mastered']:.0%} of them mastered, "
+        f"performance {last['performance']:.2f}."
+    )
+    target = folder / "curriculum.png" if out is None else out
+    try:
+        draw_curriculum(log, target, title=str(folder.name))
+    except ImportError as error:
+        raise ImportError(f"The picture needs {error.name}: pip install 'daytwo[report]'.") from error
+    console.print(f"Wrote {target}.", soft_wrap=True)
 
 
 @app.command()

@@ -5,7 +5,19 @@ import pytest
 from daytwo import command_line
 from daytwo.command_line import parse_settings
 
-COMMANDS = ("list", "play", "benchmark", "evaluate", "train", "report", "render", "speed", "calibrate", "tune")
+COMMANDS = (
+    "list",
+    "play",
+    "benchmark",
+    "evaluate",
+    "train",
+    "report",
+    "render",
+    "speed",
+    "calibrate",
+    "tune",
+    "curriculum",
+)
 BANDIT = ("daytwo/Bandit-v0", "arms=2", "pulls=10", "course=single", "episodes=2")
 
 

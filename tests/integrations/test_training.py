@@ -42,15 +42,24 @@ SMALL = {
     "dpt": {"layers": 1, "width": 16, "heads": 2, "lifetimes_per_batch": 8},
     "ad": {"layers": 1, "width": 16, "heads": 2, "lifetimes_per_batch": 8},
 }
-# Name of a run, its algorithm, environment and settings, and the moment at which it is killed (`KILLED`).
+# Name of a run, its algorithm, environment and settings, the moment at which it is killed (`KILLED`), and a teacher.
 RUNS = {
-    "ppo": ("ppo", BANDIT, STAGES, "saved"),
-    "ppo-statistics": ("ppo-statistics", BANDIT, STAGES, "saving"),
-    "recurrent-ppo": ("recurrent-ppo", BANDIT, STAGES, "validated"),
-    "rl2": ("rl2", BANDIT, STAGES, "saving"),
-    "dpt": ("dpt", BANDIT, STAGES, "saved"),
-    "ad": ("ad", BANDIT, STAGES, "validated"),
-    "rl2-continuous": ("rl2", "daytwo/PointRobot-v0", {"course": "single", "level": 0, "episodes": 1}, "validated"),
+    "ppo": ("ppo", BANDIT, STAGES, "saved", None),
+    "ppo-statistics": ("ppo-statistics", BANDIT, STAGES, "saving", None),
+    "recurrent-ppo": ("recurrent-ppo", BANDIT, STAGES, "validated", None),
+    "rl2": ("rl2", BANDIT, STAGES, "saving", None),
+    "dpt": ("dpt", BANDIT, STAGES, "saved", None),
+    "ad": ("ad", BANDIT, STAGES, "validated", None),
+    "rl2-continuous": (
+        "rl2",
+        "daytwo/PointRobot-v0",
+        {"course": "single", "level": 0, "episodes": 1},
+        "validated",
+        None,
+    ),
+    "rl2-taught": ("rl2", BANDIT, STAGES, "saving", "plr"),
+    "ppo-taught": ("ppo", BANDIT, STAGES, "saved", "learning-progress"),
+    "recurrent-ppo-taught": ("recurrent-ppo", BANDIT, STAGES, "validated", "schedule"),
 }
 OPTIONS = {"steps": 1200, "num_envs": 16, "checkpoint_every": 300, "evaluate_every": 400, "progress": False}
 # Trains each run to its end, and again in a process that is killed without warning: after the third checkpoint (the
@@ -76,8 +85,8 @@ def kill_at(owner, name, count):
     setattr(owner, name, counted)
 
 runs, options = json.load(sys.stdin)
-for folder, (algorithm, env_id, settings, overrides, moment) in runs.items():
-    arguments = {"settings": settings, "overrides": overrides, **options}
+for folder, (algorithm, env_id, settings, overrides, moment, teacher) in runs.items():
+    arguments = {"settings": settings, "overrides": overrides, "teacher": teacher, **options}
     training.train(algorithm, env_id, out=folder + "-whole", **arguments)
     child = os.fork()
     if child == 0:
@@ -124,8 +133,8 @@ def killed(tmp_path_factory):
         pytest.skip("needs fork")
     folder = tmp_path_factory.mktemp("killed")
     runs = {
-        str(folder / name): (algorithm, env_id, settings, SMALL[algorithm], moment)
-        for name, (algorithm, env_id, settings, moment) in RUNS.items()
+        str(folder / name): (algorithm, env_id, settings, SMALL[algorithm], moment, teacher)
+        for name, (algorithm, env_id, settings, moment, teacher) in RUNS.items()
     }
     done = subprocess.run(
         [sys.executable, "-c", KILLED], input=json.dumps([runs, OPTIONS]), capture_output=True, text=True, check=False
@@ -136,15 +145,17 @@ def killed(tmp_path_factory):
 
 @pytest.mark.parametrize("name", RUNS)
 def test_a_killed_run_resumes_to_what_an_uninterrupted_one_is(killed, name):
-    algorithm, env_id, settings, _ = RUNS[name]
+    algorithm, env_id, settings, _, teacher = RUNS[name]
     own, whole = killed / name, killed / f"{name}-whole"
     finished = config_of(whole)["steps_done"]
     assert config_of(own)["steps_done"] < finished
-    options = {**OPTIONS, "settings": settings, "overrides": SMALL[algorithm]}
+    options = {**OPTIONS, "settings": settings, "overrides": SMALL[algorithm], "teacher": teacher}
     resumed = train(algorithm, env_id, out=own, resume=True, **options)
     assert resumed.finished and resumed.steps == finished >= 1200
     assert_same_weights(whole, own)
     assert progress_of(whole) == progress_of(own)
+    if teacher is not None:
+        assert (own / "curriculum.jsonl").read_text() == (whole / "curriculum.jsonl").read_text() != ""
     assert sorted(os.listdir(own / "checkpoints")) == sorted(os.listdir(whole / "checkpoints"))
 
 
@@ -400,6 +411,45 @@ def test_bad_arguments_and_other_peoples_folders_are_refused(tmp_path):
         tiny(tmp_path, settings={**EASY, "pulls": 6}, resume=True)
     with pytest.raises(ValueError, match="config was"):
         tiny(tmp_path, overrides={**SMALL["recurrent-ppo"], "epochs": 2}, resume=True)
+
+
+def test_what_a_teacher_chose_is_kept_logged_and_drawn(tmp_path):
+    pytest.importorskip("tensorboard")
+    pytest.importorskip("matplotlib")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    from daytwo.evaluation.curriculum import curriculum_rows, draw_curriculum, read_curriculum
+
+    tiny(tmp_path, settings=STAGES, teacher="mastery-gate", teacher_options={"least": 10**6})
+    config = config_of(tmp_path)
+    assert config["teacher"] == {"name": "mastery-gate", "options": {"least": 10**6}}
+    log = read_curriculum(tmp_path)
+    assert log["trials_0"][-1] > 0 and log["trials_1"][-1] == log["trials_2"][-1] == 0  # the gate never opens
+    assert log["steps"][-1] >= 480
+    assert [row[2] for row in curriculum_rows(log)] == ["100%", "0%", "0%"]
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    assert {"teacher/effective_tasks", "teacher/share_0", "teacher/open"} <= set(events.Tags()["scalars"])
+    draw_curriculum(log, tmp_path / "curriculum.png")
+    assert (tmp_path / "curriculum.png").stat().st_size > 5000
+    with pytest.raises(ValueError, match="was the run trained with --teacher"):
+        read_curriculum(tmp_path / "checkpoints")
+
+
+def test_bad_teachers_are_refused_before_anything_is_written(tmp_path):
+    for arguments, message in (
+        ({"teacher": "headmaster"}, "Unknown teacher 'headmaster': expected one of uniform"),
+        ({"teacher": 3}, "teacher must be a teacher's name"),
+        ({"teacher": "uniform", "teacher_options": {"speed": 3}}, "Unknown option 'speed' of teacher 'uniform'"),
+        ({"teacher_options": {"floor": 0.3}}, "need a teacher"),
+        ({"algorithm": "dpt", "teacher": "uniform"}, "a teacher goes with rl2, recurrent-ppo, ppo, ppo-statistics"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            tiny(tmp_path, **arguments)
+    assert not list(tmp_path.iterdir())
+    tiny(tmp_path, settings=STAGES, teacher="uniform")
+    with pytest.raises(ValueError, match=r"teacher was .*uniform.* and is None now"):
+        tiny(tmp_path, settings=STAGES, resume=True)
 
 
 def test_resuming_runs_no_code_from_files(tmp_path):
