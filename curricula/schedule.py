@@ -43,9 +43,9 @@ class Schedule(Teacher):
         discrete = isinstance(space, spaces.Discrete)
         count = int(space.n) if isinstance(space, spaces.Discrete) else 10
         if phases is None:
-            opened = [list(range(k + 1)) if discrete else (0.0, (k + 1) / count) for k in range(count)]
             self.shares = [(k + 1) / count for k in range(count)]
-            self.phases: list[Any] = opened
+            # Of a Discrete a range, which takes no room however many tasks there are.
+            self.phases: list[Any] = [range(k + 1) if discrete else (0.0, (k + 1) / count) for k in range(count)]
         else:
             self.shares = [check_number("a phase's share", share, 0.0, 1.0) for share, _ in phases]
             if not self.shares or self.shares[-1] != 1.0 or (np.diff(self.shares) <= 0).any():
@@ -77,7 +77,8 @@ class Schedule(Teacher):
     def _sample(self, n: int) -> np.ndarray:
         now = self.phases[self.phase]
         if isinstance(self.space, spaces.Discrete):
-            return np.asarray(now, dtype=np.int64)[self.generator.integers(0, len(now), n)]
+            drawn = self.generator.integers(0, len(now), n)
+            return drawn if isinstance(now, range) else np.asarray(now, dtype=np.int64)[drawn]
         low, high = now
         unit = self.generator.random((n, int(np.prod(self.space.shape))))
         return self.from_unit(low + unit * (np.asarray(high) - low))

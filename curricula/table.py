@@ -1,5 +1,6 @@
 """What teachers on a ``Discrete`` space share: a weight per task, a floor under every one, and a fast draw."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ class TableTeacher(Teacher):
 
     kinds = (spaces.Discrete,)
 
-    def __init__(self, space: spaces.Space, *, floor: float = 0.1, seed: int = 0) -> None:
+    def __init__(self, space: spaces.Space, *, floor: float = 0.2, seed: int = 0) -> None:
         """Prepare to teach.
 
         Args:
@@ -46,6 +47,13 @@ class TableTeacher(Teacher):
     def changed(self) -> None:
         """To be called when weights are not what they were."""
         self._cumulative = None
+
+    def _check_loaded(self, loaded: Mapping[str, Any]) -> None:
+        for name, value in loaded.items():
+            if isinstance(value, np.ndarray) and len(value) != self.tasks:
+                raise ValueError(
+                    f"The state's {name} has {len(value)} rows, expected one for each of {self.tasks} tasks."
+                )
 
     def load_state_dict(self, state: Any) -> None:
         super().load_state_dict(state)

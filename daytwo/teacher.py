@@ -112,11 +112,18 @@ def check_tasks(tasks: Any, space: spaces.Space) -> np.ndarray:
     assert isinstance(space, spaces.Box)
     if array.shape[1:] != space.shape or array.ndim != len(space.shape) + 1 or array.dtype.kind not in "fiu":
         raise ValueError(f"tasks must be rows of {space}, [n, *{space.shape}]; received {list(array.shape)}.")
-    array = array.astype(space.dtype)
-    inside = ((array >= space.low) & (array <= space.high)).reshape(len(array), -1).all(axis=1)
+    if len(array) == 0:
+        return array.astype(space.dtype)
+    # Bounds of reals are rounded to the space's dtype, as tasks are; an integer must not become one by rounding.
+    whole = space.dtype is not None and space.dtype.kind in "iu"
+    seen = array if whole else array.astype(space.dtype)
+    fits: Any = (seen >= space.low) & (seen <= space.high)
+    if whole:
+        fits = fits & (seen == np.floor(seen))
+    inside = fits.reshape(len(array), -1).all(axis=1)
     if not inside.all():
         raise ValueError(f"tasks must lie in {space}; received {array[~inside][0]}.")
-    return array
+    return array.astype(space.dtype)
 
 
 def average_repeated(outcomes: Outcomes) -> Averages:
@@ -232,16 +239,12 @@ class Teacher:
         missing = [name for name in ("generator", *self.remembered) if name not in state]
         if missing:
             raise ValueError(f"The state lacks {missing[0]!r}.")
-        loaded = {}
-        for name in self.remembered:
-            mine, saved = getattr(self, name), copy.deepcopy(state[name])
-            if isinstance(mine, np.ndarray):
-                saved = np.asarray(saved, dtype=mine.dtype)
-                if saved.ndim != mine.ndim and saved.size == 0:
-                    saved = saved.reshape((0, *mine.shape[1:]))
-                if saved.shape[1:] != mine.shape[1:]:
-                    raise ValueError(f"The state's {name} has shape {saved.shape}, expected [n, *{mine.shape[1:]}].")
-            loaded[name] = saved
+        try:
+            np.random.PCG64().state = state["generator"]
+        except (TypeError, ValueError, KeyError, OverflowError) as error:
+            raise ValueError(f"The state's generator is no state of a PCG64 generator: {error}.") from error
+        loaded = {name: _as_before(name, state[name], getattr(self, name)) for name in self.remembered}
+        self._check_loaded(loaded)
         self.generator.bit_generator.state = state["generator"]
         for name, value in loaded.items():
             setattr(self, name, value)
@@ -249,6 +252,9 @@ class Teacher:
     def metrics(self) -> dict[str, float]:
         """Numbers for the log; none by default."""
         return {}
+
+    def _check_loaded(self, loaded: Mapping[str, Any]) -> None:
+        """For subclasses: refuse remembered values that do not belong together, before any is taken up."""
 
     # --- what a subclass does -----------------------------------------------------------------------------------------
 
@@ -279,6 +285,29 @@ class Teacher:
             return ((tasks.astype(np.float64) - low + 0.5) / (high - low + 1.0)).reshape(len(tasks), -1)
         width = np.where(high > low, high - low, 1.0)
         return ((tasks.astype(np.float64) - low) / width).reshape(len(tasks), -1)
+
+
+def _as_before(name: str, saved: Any, mine: Any) -> Any:
+    """A saved value in the type of the present one.
+
+    Raises:
+        ValueError: it is of another type, or an array of another shape in all but its first axis.
+    """
+    saved = copy.deepcopy(saved)
+    if isinstance(mine, np.ndarray):
+        try:
+            saved = np.asarray(saved, dtype=mine.dtype)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise ValueError(f"The state's {name} is no array of {mine.dtype}: {error}.") from error
+        if saved.size == 0 and saved.ndim >= 1:
+            saved = saved.reshape((0, *mine.shape[1:]))  # JSON does not tell the width of no rows
+        if saved.ndim != mine.ndim or saved.shape[1:] != mine.shape[1:]:
+            raise ValueError(f"The state's {name} has shape {saved.shape}, expected [n, *{mine.shape[1:]}].")
+    elif isinstance(mine, bool | int | float | str):
+        kinds: Any = (int, float) if isinstance(mine, float) else type(mine)
+        if not isinstance(saved, kinds) or isinstance(saved, bool) != isinstance(mine, bool):
+            raise ValueError(f"The state's {name} is {saved!r}, expected a {type(mine).__name__}.")
+    return saved
 
 
 def check_space(space: Any, kinds: tuple[type[spaces.Space], ...], who: str) -> None:
