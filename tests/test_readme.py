@@ -34,7 +34,12 @@ def test_the_stable_baselines3_example_trains_and_is_scored(tmp_path):
     assert "area" in printed
 
 
+def test_the_teachers_example_shows_what_was_chosen(tmp_path):
+    printed = execute(blocks()[2], tmp_path)
+    assert "teacher/share_3" in printed
+
+
 def test_the_examples_are_short():
-    assert len(blocks()) == 2
+    assert len(blocks()) == 3
     for code in blocks():
         assert len(code.strip().splitlines()) <= 10
