@@ -125,8 +125,13 @@ class LifetimeVecEnv(VecEnv):
         """Begin a lifetime in every lane, with the seeds and options that were set, and forget those.
 
         Options (``set_options``) are `daytwo.LifetimeVectorEnv.set_tasks` entries: ``task``, ``level``, ``course``.
+
+        Raises:
+            ValueError: there are options where a teacher chooses.
         """
         for lane, options in enumerate(self._options):
+            if options and isinstance(self.env, TaughtVectorEnv):
+                raise ValueError(f"The teacher chooses what is lived: leave the options {options!r} out.")
             if options:
                 self.env.set_tasks(np.arange(self.num_envs) == lane, [options])
         # All lanes are seeded or none is: `seed` and `seed_lanes` set them together.

@@ -532,3 +532,27 @@ def test_continuous_actions_are_drawn_around_the_mean_and_stay_in_bounds():
     with kernels.interpreted():
         few = Sampler(lifetime_seeds(0, 0, 50), False).continuous(means[:50], deviations[:50])
     np.testing.assert_array_equal(few, drawn[:50])
+
+
+def test_a_teacher_chooses_what_stable_baselines3_trains_on():
+    lifetimes = LifetimeVecEnv(BANDIT, 8, seed=0, teacher="mastery-gate", episodes=1, pulls=3)
+    PPO("MlpPolicy", VecMonitor(lifetimes), n_steps=12, batch_size=96, n_epochs=1, seed=0).learn(300)
+    told = lifetimes.teacher_figures()
+    # The gate opens when 64 lifetimes were good: untrained, the two arms of level 0 are all that is practised.
+    assert told["teacher/trials_0"] == 8 * (lifetimes.env.log.count // 8) > 0 and told["teacher/trials_1"] == 0
+    assert LifetimeVecEnv(BANDIT, 2).teacher_figures() == {}
+    lifetimes.set_options({"level": 1})
+    with pytest.raises(ValueError, match="The teacher chooses what is lived"):
+        lifetimes.reset()
+
+
+def test_a_teacher_may_come_with_a_space_of_its_own():
+    def choose(env):
+        space = gymnasium.spaces.Discrete(2)
+        return daytwo.TaughtVectorEnv(env, "uniform", space=space, decode=lambda row: {"level": int(row) + 1})
+
+    lifetimes = LifetimeVecEnv(BANDIT, 16, teacher=choose, episodes=1, pulls=2)
+    lifetimes.seed(0)
+    lifetimes.reset()
+    levels = {info["level"] for _ in range(6) for info in lifetimes.step(np.zeros(16, np.int64))[3] if "level" in info}
+    assert levels == {1, 2}
