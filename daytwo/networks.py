@@ -323,9 +323,8 @@ class Network:
                 ``memory.key_weight``, ``memory.weight``, ``memory.bias`` and ``memory.content_weight`` (optional, after
                 an encoder; `daytwo.integrations.keyed_memory.KeyedMemory`), ``gru.input_weight``, ``gru.input_bias``,
                 ``gru.state_weight``, ``gru.state_bias`` (`daytwo.integrations.gru.LifetimeGru`), ``gate.weight`` and
-                ``gate.bias`` (optional), ``head.weight`` and ``head.bias`` (optional), ``action_net.weight`` and
-                ``action_net.bias``; ``log_std`` for continuous actions; ``input_scale``: what observations are
-                multiplied with.
+                ``gate.bias`` (optional), ``action_net.weight`` and ``action_net.bias``; ``log_std`` for continuous
+                actions; ``input_scale``: what observations are multiplied with.
             activation: of the hidden dense layers, ``tanh`` or ``relu``.
 
         Raises:
@@ -406,8 +405,7 @@ class Network:
             for name in tensors
             if name.startswith("mlp_extractor.policy_net.") and name.endswith(".weight")
         )
-        between = ["head"] if "head.weight" in tensors else [f"mlp_extractor.policy_net.{k}" for k in dense]
-        for name in [*between, "action_net"]:
+        for name in [*(f"mlp_extractor.policy_net.{k}" for k in dense), "action_net"]:
             add_dense(name)
         self.log_std = take("log_std") if "log_std" in tensors else None
         self.sizes = np.array(sizes, dtype=np.int64)

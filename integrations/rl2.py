@@ -187,7 +187,6 @@ class GruPolicy(BasePolicy):
         memory_heads: int = 0,
         memory_keys: int = 32,
         memory_contents: int = 16,
-        head_size: int = 0,
         value_size: int = 64,
         std: float = 0.5,
         auxiliary: bool = False,
@@ -208,7 +207,6 @@ class GruPolicy(BasePolicy):
             memory_heads: matrices of a keyed memory between encoder and GRU (see `KeyedMemory`); 0 for none.
             memory_keys: numbers of its keys.
             memory_contents: numbers of its contents.
-            head_size: units of a dense layer between all that and the heads; 0 for none.
             value_size: hidden units of the value's head.
             std: standard deviation of continuous actions at the start.
             auxiliary: add a head that predicts the oracle's action (training only).
@@ -243,12 +241,6 @@ class GruPolicy(BasePolicy):
         self.gru = LifetimeGru(seen + recalled, hidden_size, update_bias=update_bias)
         self.gate = nn.Linear(seen + recalled, hidden_size) if gated else None
         read = (2 * hidden_size if gated else hidden_size) + recalled
-        self.head: nn.Linear | None = None
-        if head_size:
-            self.head = nn.Linear(read, head_size)
-            nn.init.orthogonal_(self.head.weight)
-            nn.init.zeros_(self.head.bias)
-            read = head_size
         self.action_net = nn.Linear(read, self.outputs)
         self.value_net = nn.Sequential(nn.Linear(read + 1, value_size), nn.ReLU(), nn.Linear(value_size, 1))
         self.auxiliary_net = nn.Linear(read, self.outputs) if auxiliary else None
@@ -271,7 +263,6 @@ class GruPolicy(BasePolicy):
             "memory_heads": 0 if self.memory is None else self.memory.heads,
             "memory_keys": 32 if self.memory is None else self.memory.key_size,
             "memory_contents": 16 if self.memory is None else self.memory.value_size,
-            "head_size": 0 if self.head is None else self.head.out_features,
             "value_size": self.value_net[0].out_features,
             "auxiliary": self.auxiliary_net is not None,
             "belief": 0 if self.belief_net is None else self.belief_net.out_features,
@@ -297,8 +288,6 @@ class GruPolicy(BasePolicy):
     def _read(self, states: torch.Tensor, taken: torch.Tensor) -> torch.Tensor:
         """What the heads read, ``[..., R]``: the GRU's states, these times the gate if there is one, what is recalled.
 
-        All that goes through the dense layer before the heads, if there is one.
-
         Args:
             states: ``[..., H]``.
             taken: ``[..., E]``, what the GRU took in.
@@ -308,8 +297,7 @@ class GruPolicy(BasePolicy):
             parts.append(states * torch.sigmoid(self.gate(taken)))
         if self.memory is not None:
             parts.append(taken[..., -self.memory.outputs :])
-        read = states if len(parts) == 1 else torch.cat(parts, dim=-1)
-        return read if self.head is None else torch.tanh(self.head(read))
+        return states if len(parts) == 1 else torch.cat(parts, dim=-1)
 
     def unroll(
         self, observations: torch.Tensor, start: torch.Tensor, keep: torch.Tensor
@@ -946,7 +934,6 @@ class RL2Trainer:
                 "memory_heads": config.memory_heads,
                 "memory_keys": config.memory_keys,
                 "memory_contents": config.memory_contents,
-                "head_size": config.head_size,
                 "value_size": config.value_size,
                 "std": config.std,
             },

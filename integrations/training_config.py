@@ -115,7 +115,6 @@ class RL2Config:
             is computed from what is seen; needs an encoder and ``previous``. 0 for none.
         memory_keys: numbers of a key.
         memory_contents: numbers of what is stored under it.
-        head_size: units of a dense layer between memory and heads; 0 for none.
         update_bias: of the GRU's update gate at the start: above 0 it keeps its state before it has learnt to.
         rollout_steps: steps each lane takes between two updates, through all of which gradients flow; the state is
             carried on. None for whole lifetimes.
@@ -153,7 +152,6 @@ class RL2Config:
     memory_heads: int = 0
     memory_keys: int = 32
     memory_contents: int = 16
-    head_size: int = 0
     update_bias: float = 1.0
     rollout_steps: int | None = 100
     lifetimes_per_batch: int = 64
@@ -185,7 +183,7 @@ class RL2Config:
             _whole(self, 1, "rollout_steps")
         _whole(self, 1, "hidden_size", "lifetimes_per_batch", "batches_per_update", "epochs", "value_size")
         _whole(self, 1, "memory_keys", "memory_contents")
-        _whole(self, 0, "encoder_size", "warmup_updates", "memory_heads", "head_size")
+        _whole(self, 0, "encoder_size", "warmup_updates", "memory_heads")
         if self.memory_heads and not (self.encoder_size and self.previous):
             raise ValueError(
                 f"memory_heads={self.memory_heads} needs an encoder_size of at least 1 and previous=True, received "
