@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pages import write_between
+from pages import read_rows, write_between
 
 import daytwo
 
@@ -145,17 +145,6 @@ def train_and_evaluate(family: str, label: str, seed: int, scrambled: bool) -> d
 
 
 # --- tables and pictures ----------------------------------------------------------------------------------------------
-
-
-def read() -> list[dict[str, Any]]:
-    """The runs that are done; a last line that was cut off is none."""
-    rows = []
-    for line in KEPT.read_text().splitlines() if KEPT.is_file() else []:
-        try:
-            rows.append(json.loads(line))
-        except ValueError:
-            continue
-    return rows
 
 
 def scores_of(rows: list[dict[str, Any]], label: str, families: list[str], scrambled: bool) -> np.ndarray:
@@ -291,7 +280,7 @@ def draw(rows: list[dict[str, Any]]) -> None:
 
 def write_pages() -> None:
     """Tables and pictures from the runs that are done."""
-    rows = read()
+    rows = read_rows(KEPT)
     if rows:
         draw(rows)
         write_between(PAGE, "tables", table(rows))
@@ -311,7 +300,7 @@ def main(arguments: list[str]) -> int:
         import joblib
         from rich.progress import track
 
-        done = {(row["family"], row["teacher"], row["seed"], row["scrambled"]) for row in read()}
+        done = {(row["family"], row["teacher"], row["seed"], row["scrambled"]) for row in read_rows(KEPT)}
         orders = {"kept": (False,), "scrambled": (True,), "both": (False, True)}[chosen.order]
         wanted = [
             (family, label, seed, scrambled)
