@@ -47,8 +47,18 @@ def _texts_of(files: Iterable[Path]) -> Iterator[str]:
         yield f"{file.parent.name}/{file.name}\n{_code_of(text) if file.suffix == '.py' else text}"
 
 
-# Parts of the hub that show lifetimes, or check families, and decide no result.
-_SHOWING = ("__main__.py", "command_line.py", "conformance.py", "pictures.py", "viewing.py")
+# Parts of the hub that show or tell lifetimes, check families or teach in training, and decide no result.
+_SHOWING = (
+    "__main__.py",
+    "command_line.py",
+    "conformance.py",
+    "narration.py",
+    "pictures.py",
+    "teacher.py",
+    "teacher_rules.py",
+    "teaching.py",
+    "viewing.py",
+)
 
 
 @functools.cache
