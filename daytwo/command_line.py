@@ -421,6 +421,60 @@ def curriculum(
 
 
 @app.command()
+def export(
+    env: Env,
+    settings: Settings = None,
+    agent: Annotated[
+        str, typer.Option(help="Who lives the lifetimes: a name, a folder that training left, or module:Class.")
+    ] = "reference",
+    lifetimes: Annotated[
+        int, typer.Option(min=1, help="How many. Ask for more later, and they are added to those that are there.")
+    ] = 1024,
+    seed: Seed = 0,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the dataset; datasets/FAMILY-AGENT-SEED by default.")
+    ] = None,
+    file_format: Annotated[str, typer.Option("--format", help="parquet, hdf5 or minari.")] = "parquet",
+    oracle_actions: Annotated[
+        bool, typer.Option("--oracle-actions", help="Record what the oracle would have done at every step, too.")
+    ] = False,
+    per_part: Annotated[
+        int | None, typer.Option(min=1, help="Lifetimes of a file; those of about 131,000 steps by default.")
+    ] = None,
+    options: Annotated[str, typer.Option(help="The agent's own options, e.g. 'c=0.2'; separated by spaces.")] = "",
+) -> None:
+    """Write whole lifetimes of an agent as a dataset (needs the extra: pip install 'daytwo[datasets]').
+
+    Stop it at any moment; the same command goes on where it was. Tasks are those of the training split unless split=...
+    """
+    from daytwo.integrations.datasets import export_dataset
+
+    if out is None:
+        parts = (env.rpartition("/")[2].rpartition(":")[2], Path(agent.rpartition(":")[2]).name, str(seed))
+        out = Path("datasets") / "-".join(parts)
+    done = export_dataset(
+        env,
+        agent,
+        out,
+        lifetimes=lifetimes,
+        seed=seed,
+        file_format=file_format,
+        oracle_actions=oracle_actions,
+        per_part=per_part,
+        agent_options=parse_settings(options.split()),
+        progress=True,
+        **parse_settings(settings),
+    )
+    console.print(
+        f"Wrote {done.folder}: {done.lifetimes:,} lifetimes, {done.steps:,} steps, {done.bytes / 1e6:.1f} MB "
+        f"({done.bytes / done.steps:.1f} bytes a step). {done.lived} of {done.parts} parts were made now, in "
+        f"{done.seconds:.1f} s.",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+@app.command()
 def report(
     results: Annotated[list[Path], typer.Argument(help="One or several results files.")],
     out: Annotated[Path, typer.Option(help="The page to write; .csv, .json and .tex go beside it.")] = Path(

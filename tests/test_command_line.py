@@ -17,6 +17,7 @@ COMMANDS = (
     "calibrate",
     "tune",
     "curriculum",
+    "export",
 )
 BANDIT = ("daytwo/Bandit-v0", "arms=2", "pulls=10", "course=single", "episodes=2")
 
