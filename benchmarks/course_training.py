@@ -1,7 +1,7 @@
 """Does it matter on which course one learns to learn? The same RL2, budget and seeds, trained on different courses.
 
 ``python benchmarks/course_training.py`` trains one agent for every family, course and training seed, lets each live the
-progressive course, the isolated one and the top level alone on the same test tasks, keeps the figures in
+progressive course, the isolated one, the top level alone and the course with a review on the same test tasks, keeps the figures in
 docs/course_training.jsonl (it can be stopped at any time and goes on where it was), and writes a table of
 docs/does_the_textbook_help.md. ``--only-pages`` writes that alone; ``--jobs 2`` trains two at a time.
 """
@@ -28,10 +28,9 @@ LIFETIMES = 512  # of each course that is lived, test split, seed 0
 FAMILIES: dict[str, tuple[str, dict[str, Any], int]] = {
     "TabularMDP": ("daytwo/TabularMDP-v0", {}, 3_000_000),
     "DarkRoom": ("daytwo/DarkRoom-v0", {}, 3_000_000),
-    "Textbook": ("daytwo/Textbook-v0", {}, 3_000_000),
 }
-TRAINED = ("progressive", "shuffled", "reversed", "isolated", "single")
-LIVED = ("progressive", "isolated", "single")
+TRAINED = ("progressive", "review", "shuffled", "reversed", "isolated", "single")
+LIVED = ("progressive", "isolated", "single", "review")
 # The learner: rewards alone teach it.
 LEARNER = {"encoder_size": 64, "gated": True, "previous": True, "memory_heads": 2, "entropy": 0.02}
 
@@ -58,6 +57,12 @@ def train_and_evaluate(family: str, course: str, seed: int) -> dict[str, Any]:
         top = result.levels == result.levels.max()
         row[lived] = round(float(result.normalized.mean()), 4)
         row[f"{lived}_top"] = round(float(result.normalized[top].mean()), 4)
+        if lived == "review":
+            second = result.stages == result.stages.max()  # the first level once more
+            begins = int(np.argmax(second[0]))
+            first_visit = int((result.stages[0] == 0).sum())
+            retained = result.normalized[:, begins] - result.normalized[:, first_visit - 1]
+            row["retention"] = round(float(retained.mean()), 4)
     trainer.close()
     return row
 
@@ -71,8 +76,8 @@ def table(rows: list[dict[str, Any]]) -> str:
     """The table, in Markdown: a line for each family and course."""
     lines = [
         "| family | trained on | area of a progressive life | of an isolated life | its top level after the others | "
-        "top level alone | seeds |",
-        "|---|---|---|---|---|---|---|",
+        "top level alone | retention | seeds |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for family in FAMILIES:
         for course in TRAINED:
@@ -80,7 +85,7 @@ def table(rows: list[dict[str, Any]]) -> str:
             if mine:
                 columns = [
                     _shown([row[name] for row in mine])
-                    for name in ("progressive", "isolated", "progressive_top", "single")
+                    for name in ("progressive", "isolated", "progressive_top", "single", "retention")
                 ]
                 lines.append(f"| {' | '.join([family, course, *columns, str(len(mine))])} |")
     steps = ", ".join(f"{family} {FAMILIES[family][2] / 1e6:g} M" for family in FAMILIES)
