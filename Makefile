@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
 PYTEST_ARGS ?=
-TEST_EXTRAS ?= dev,train,report,teachers,datasets,ray
+TEST_EXTRAS ?= dev,train,report,teachers,datasets,llm,ray
 XMINIGRID ?= 0.9.3
 
 SHELL := /bin/bash

@@ -1,8 +1,8 @@
 """Does it matter on which course one learns to learn? The same RL2, budget and seeds, trained on different courses.
 
 ``python benchmarks/course_training.py`` trains one agent for every family, course and training seed, lets each live the
-progressive course, the isolated one, the top level alone and the course with a review on the same test tasks, keeps the figures in
-docs/course_training.jsonl (it can be stopped at any time and goes on where it was), and writes a table of
+progressive course, the isolated one, the top level alone and the course with a review on the same test tasks, keeps the
+figures in docs/course_training.jsonl (it can be stopped at any time and goes on where it was), and writes a table of
 docs/does_the_textbook_help.md. ``--only-pages`` writes that alone; ``--jobs 2`` trains two at a time.
 """
 

@@ -11,6 +11,7 @@ from rich.table import Table
 
 import daytwo
 from daytwo.course import course_names
+from daytwo.loading import load
 from daytwo.registration import compound_ids, make_family
 
 app = typer.Typer(
@@ -202,9 +203,15 @@ def evaluate(
 
     chosen = parse_settings(settings)
     chosen.setdefault("split", "test" if "test" in _splits(env, chosen) else "all")
-    results = []
+    results, reports = [], {}
     for memory, task in (("kept", "fixed"), ("wiped", "fixed"), ("kept", "redrawn")):
         given: dict[str, Any] = {"lifetimes": lifetimes, "seed": seed, "memory": memory, "task": task}
+        own = None if store is not None else _within_budget(agent, env, parse_settings(options.split()), chosen)
+        if own is not None:
+            lived, reports["redrawn" if task == "redrawn" else memory] = own(env, progress=True, **given, **chosen)
+            results.append(lived)
+            lifetimes = lived.lifetimes  # where a budget ended it early, its controls live the same lifetimes
+            continue
         given["agent_options"] = parse_settings(options.split())
         if store is None:
             results.append(run(agent, env, progress=True, **given, **chosen))
@@ -221,6 +228,17 @@ def evaluate(
     for name, result in (("kept", kept), ("wiped", wiped)):
         returns = " ".join(f"{value:.3f}" for value in result.returns.mean(axis=0))
         console.print(f"  raw returns by episode, {name}: {returns}", highlight=False, soft_wrap=True)
+    for name, told in reports.items():
+        figures = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in told.items() if value is not None)
+        console.print(f"  report, {name}: {figures}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _within_budget(agent: str, env: str, options: dict[str, Any], settings: dict[str, Any]) -> Any:
+    """How an agent is evaluated that keeps to a budget and reports what it cost; None for all others."""
+    if ":" not in agent or not hasattr(load(agent), "evaluate_within_budget"):
+        return None
+    spec = daytwo.LifetimeVectorEnv(env, 1, **settings).lifetime_spec
+    return daytwo.make_agent(agent, spec, **options).evaluate_within_budget
 
 
 def _splits(env: str, settings: dict[str, Any]) -> tuple[str, ...]:
