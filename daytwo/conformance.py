@@ -1145,7 +1145,7 @@ def check_family(
     unknown = [name for name in only or () if name not in _CHECKS]
     if unknown:
         raise ValueError(f"Unknown check {unknown[0]!r}: expected some of {', '.join(CHECKS)}.")
-    checker = _Checker(made, int(lifetimes), int(seed), bool(compiled))
+    checker = _Checker(made, int(lifetimes), int(seed), bool(compiled) and not made.interpreted)
     failures: list[Failure] = []
     passed = []
     for name, check in _CHECKS.items():

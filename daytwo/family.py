@@ -149,6 +149,9 @@ class TaskFamily:
     split_fields: tuple[str, ...] = ()
     visible_at_start: tuple[str, ...] = ()
     show: tuple[str, ...] = ("previous_action", "previous_reward", "episode_start", "time", "level")
+    # The functions are Python that numba cannot compile, such as closures over live environments: the loop always runs
+    # as ordinary Python.
+    interpreted: ClassVar[bool] = False
 
     draw: Callable[..., Any]
     begin: Callable[..., Any]

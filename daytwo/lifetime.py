@@ -253,7 +253,7 @@ class _Lifetimes:
         self._step_loop, self._oracle_loop = compiled_loop(family)
         if compiled is None:
             compiled = not kernels.is_interpreted()
-        self._compiled = bool(compiled)
+        self._compiled = bool(compiled) and not family.interpreted
         self._bind()
         self._began = False
 

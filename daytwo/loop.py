@@ -478,7 +478,11 @@ class _Both:
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
-        self.compiled = compile_cached(function)
+
+    @functools.cached_property
+    def compiled(self) -> Any:
+        """The loop as numba compiles it, on first use."""
+        return compile_cached(self.function)
 
     def entry(self, *arguments: Any) -> Callable[..., Any]:
         """The compiled code for arguments of these types, called directly: it checks no types but starts faster."""
@@ -531,6 +535,14 @@ def compiled_loop(family: TaskFamily) -> tuple[Any, Any]:
     oracle = _plain(family, "oracle") if family.oracle is not None else no_oracle
     diagnose = _plain(family, "diagnose") if family.diagnose is not None else no_diagnosis
     phases, diagnosing = family.offered is not None, family.diagnose is not None
+    if family.interpreted:
+        # Closed over functions of this very instance, which a cache would keep alive.
+        draw, begin, step, observe = functions
+        built = _build_step(draw, begin, step, observe, offered, phases, diagnose, diagnosing, family.continuous, "")
+        return (
+            _Both(built),
+            _Both(_build_oracle(oracle, family.continuous, "")),
+        )
     fingerprint = family.fingerprint() + _hub_fingerprint()
     return _loops(*functions, offered, phases, diagnose, diagnosing, oracle, family.continuous, fingerprint)
 
