@@ -18,7 +18,8 @@ SPOKES = ("baselines", "curricula", "envs", "evaluation", "integrations")
 BEYOND_THE_CORE = {"PIL", "jinja2", "joblib", "matplotlib", "pandas", "ray", "rich", "safetensors", "sb3_contrib"}
 BEYOND_THE_CORE |= {"scipy", "stable_baselines3", "tensorboard", "torch", "typer"}
 BEYOND_THE_CORE |= {"arch", "rliable", "seaborn", "selenium", "sklearn", "statsmodels"}
-BEYOND_THE_CORE |= {"anyio", "h5py", "httpcore", "httpx", "minari", "pyarrow"}
+BEYOND_THE_CORE |= {"anyio", "h5py", "httpcore", "httpx", "metaworld", "minari"}
+BEYOND_THE_CORE |= {"minigrid", "mujoco", "pyarrow"}
 NOT_PACKAGES = {"benchmarks", "build", "dist", "docs", "examples", "runs", "tests"}
 
 # Whatever belongs to one machine: a home or another place to work in, the address a package was fetched from.
