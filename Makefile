@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
 PYTEST_ARGS ?=
-TEST_EXTRAS ?= dev,train,report,teachers,datasets,llm,mujoco,metaworld,minigrid,ray
+TEST_EXTRAS ?= dev,train,report,teachers,datasets,llm,mujoco,metaworld,minigrid,docs,ray
 XMINIGRID ?= 0.9.3
 
 SHELL := /bin/bash
@@ -24,7 +24,7 @@ define install
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup benchmark leaderboard test check speed peers clean
+.PHONY: help setup benchmark leaderboard test check docs speed peers clean
 
 help:  ## list these targets
 	@echo "DayTwo: make TARGET [VENV=$(VENV)] [PYTHON=$(PYTHON)] [ARGS=...]"
@@ -56,8 +56,11 @@ check: $(VENV)/.installed-test  ## lint, formatting, types, and what a built pac
 	"$(BIN)/python" .ci/typecheck.py
 	"$(BIN)/python" .ci/check_package.py
 
+docs: $(VENV)/.installed-test  ## build the documentation site into site/; any warning is an error
+	NO_MKDOCS_2_WARNING=1 "$(BIN)/mkdocs" build --strict
+
 clean:  ## remove .venv, caches and build products (results and reports stay)
-	rm -rf .venv .peers .cache .typecheck .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks build dist *.egg-info
+	rm -rf .venv .peers .cache .typecheck .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks site build dist *.egg-info
 	find . -name .git -prune -o -type d -name __pycache__ -exec rm -rf {} +
 
 $(VENV)/.created:
