@@ -14,7 +14,7 @@ _root = _Path(__file__).resolve().parent.parent
 if (_root / "setup.cfg").is_file() and (_root / "envs" / "__init__.py").is_file():
     __path__.append(str(_root))
 
-from daytwo.agent import Agent, LifetimeSpec, agent_names, make_agent, register_agent  # noqa: E402
+from daytwo.agent import Agent, LifetimeSpec, PolicyAgent, agent_names, make_agent, register_agent  # noqa: E402
 from daytwo.course import Course, Level, Stage  # noqa: E402
 from daytwo.family import Scene, TaskFamily  # noqa: E402
 from daytwo.lifetime import LifetimeEnv, LifetimeVectorEnv  # noqa: E402
@@ -57,6 +57,7 @@ __all__ = [
     "LifetimeSpec",
     "LifetimeVectorEnv",
     "Outcomes",
+    "PolicyAgent",
     "Result",
     "Scene",
     "Scores",

@@ -105,6 +105,40 @@ class Agent(Protocol):
         """
 
 
+class PolicyAgent:
+    """A plain function as an agent: ``actions, state = policy(observations, state, fresh)``.
+
+    ``state`` is whatever the function returned last, None when new lifetimes begin; where ``fresh`` is true the
+    function must forget what it knows of that lifetime.
+    """
+
+    def __init__(self, policy: Callable[[np.ndarray, Any, np.ndarray], tuple[Any, Any]], *, name: str | None = None):
+        """Wrap a function.
+
+        Args:
+            policy: takes observations ``float32[N, size]``, the state and fresh ``bool[N]``; returns actions
+                (``int64[N]`` or ``float[N, d]`` in [-1, 1]) and the new state.
+            name: what results call it; the function's name by default.
+
+        Raises:
+            ValueError: it cannot be called.
+        """
+        if not callable(policy):
+            raise ValueError(f"Expected a function policy(observations, state, fresh), received {policy!r}.")
+        self._policy = policy
+        self.name = getattr(policy, "__name__", type(policy).__name__) if name is None else name
+
+    def begin(self, spec: LifetimeSpec, seeds: np.ndarray) -> None:
+        self._state: Any = None
+
+    def act(self, observations: np.ndarray, fresh: np.ndarray) -> np.ndarray:
+        answer = self._policy(observations, self._state, fresh)
+        if not isinstance(answer, tuple) or len(answer) != 2:
+            raise ValueError(f"Policy {self.name!r} must return (actions, state), received {type(answer).__name__}.")
+        actions, self._state = answer
+        return np.asarray(actions)
+
+
 _agents: dict[str, list[str]] = {}
 
 # Names that mean another agent for every family, and what they stand for.

@@ -1,13 +1,13 @@
 """Stable-Baselines3: lifetimes as its vector environment, and its models as agents.
 
 `LifetimeVecEnv` trains any Stable-Baselines3 algorithm on any family. Going the other way, `ModelAgent` wraps a model
-in memory, and `PolicyAgent` a plain function, so that ``daytwo.evaluate`` runs them like every other agent.
+in memory, and `daytwo.PolicyAgent` a plain function, so that ``daytwo.evaluate`` runs them like every other agent.
 (Checkpoints that ``daytwo train`` saved are agents themselves: `daytwo.baselines.trained`.)
 """
 
 import inspect
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import gymnasium
@@ -15,7 +15,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from stable_baselines3.common.vec_env import VecEnv
 
-from daytwo.agent import LifetimeSpec
+from daytwo.agent import LifetimeSpec, PolicyAgent
 from daytwo.lifetime import make_vector_env
 from daytwo.networks import Sampler
 from daytwo.streams import lifetime_seeds
@@ -350,35 +350,4 @@ class ModelAgent:
         return actions, actions
 
 
-class PolicyAgent:
-    """A plain function as an agent: ``actions, state = policy(observations, state, fresh)``.
-
-    ``state`` is whatever the function returned last, None when new lifetimes begin; where ``fresh`` is true the
-    function must forget what it knows of that lifetime.
-    """
-
-    def __init__(self, policy: Callable[[np.ndarray, Any, np.ndarray], tuple[Any, Any]], *, name: str | None = None):
-        """Wrap a function.
-
-        Args:
-            policy: takes observations ``float32[N, size]``, the state and fresh ``bool[N]``; returns actions
-                (``int64[N]`` or ``float[N, d]`` in [-1, 1]) and the new state.
-            name: what results call it; the function's name by default.
-
-        Raises:
-            ValueError: it cannot be called.
-        """
-        if not callable(policy):
-            raise ValueError(f"Expected a function policy(observations, state, fresh), received {policy!r}.")
-        self._policy = policy
-        self.name = getattr(policy, "__name__", type(policy).__name__) if name is None else name
-
-    def begin(self, spec: LifetimeSpec, seeds: np.ndarray) -> None:
-        self._state: Any = None
-
-    def act(self, observations: np.ndarray, fresh: np.ndarray) -> np.ndarray:
-        answer = self._policy(observations, self._state, fresh)
-        if not isinstance(answer, tuple) or len(answer) != 2:
-            raise ValueError(f"Policy {self.name!r} must return (actions, state), received {type(answer).__name__}.")
-        actions, self._state = answer
-        return np.asarray(actions)
+__all__ = ["TRAINING_OFFSET", "LifetimeVecEnv", "ModelAgent", "PolicyAgent", "training_seeds"]
