@@ -20,6 +20,7 @@ import numpy as np
 from pages import read_rows, write_between
 
 import daytwo
+from daytwo.evaluation.aggregates import interquartile_means
 
 ROOT = Path(__file__).resolve().parent.parent
 KEPT = ROOT / "docs" / "teacher_study.jsonl"
@@ -28,6 +29,7 @@ PAGE = "do_teachers_help.md"
 SEEDS = 3
 LIFETIMES = 256  # per level, of the test split, seed 0
 POINTS = 20  # of the curriculum's picture
+RESAMPLES = 2000
 
 # Environment, its settings, environment steps of one training.
 FAMILIES: dict[str, tuple[str, dict[str, Any], int]] = {
@@ -166,19 +168,24 @@ def scores_of(rows: list[dict[str, Any]], label: str, families: list[str], scram
 def estimates(scores: np.ndarray, others: np.ndarray) -> tuple[list[float], list[float]]:
     """Interquartile mean, and probability of being better than ``others``: value, lower and upper end (95%).
 
-    Stratified bootstrap over training seeds (Agarwal et al. 2021, arXiv 2108.13264).
+    Stratified bootstrap over training seeds, level by level (Agarwal et al. 2021, arXiv 2108.13264).
     """
-    from rliable import library, metrics
 
-    def interval(data: Any, function: Any) -> list[float]:
-        points, ends = library.get_interval_estimates(
-            {"x": data}, function, reps=2000, random_state=np.random.RandomState(0)
-        )
-        return [float(points["x"][0]), float(ends["x"][0][0]), float(ends["x"][1][0])]
+    def resampled(matrix: np.ndarray, seed: int) -> np.ndarray:
+        """The matrix itself, and then with the seeds of every column drawn anew."""
+        drawn = np.random.default_rng(seed).integers(0, len(matrix), (RESAMPLES, *matrix.shape))
+        return np.concatenate([matrix[None], np.take_along_axis(matrix[None], drawn, axis=1)])
 
-    middle = interval(scores, lambda x: np.array([metrics.aggregate_iqm(x)]))
-    better = interval((scores, others), lambda x, y: np.array([metrics.probability_of_improvement(x, y)]))
-    return middle, better
+    def interval(values: np.ndarray) -> list[float]:
+        return [float(values[0]), *np.quantile(values[1:], [0.025, 0.975]).tolist()]
+
+    own, other = resampled(scores, 0), resampled(others, 1)
+    wins = np.zeros(len(own))
+    for first in range(own.shape[1]):
+        for second in range(other.shape[1]):
+            gap = own[:, first] - other[:, second]
+            wins += ((gap > 0) + 0.5 * (gap == 0)).mean(axis=1)
+    return interval(interquartile_means(own)), interval(wins / (own.shape[1] * other.shape[1]))
 
 
 def _shown(estimate: list[float], digits: int = 3) -> str:

@@ -238,7 +238,8 @@ def _within_budget(agent: str, env: str, options: dict[str, Any], settings: dict
     if ":" not in agent or not hasattr(load(agent), "evaluate_within_budget"):
         return None
     spec = daytwo.LifetimeVectorEnv(env, 1, **settings).lifetime_spec
-    return daytwo.make_agent(agent, spec, **options).evaluate_within_budget
+    made: Any = daytwo.make_agent(agent, spec, **options)
+    return made.evaluate_within_budget
 
 
 def _splits(env: str, settings: dict[str, Any]) -> tuple[str, ...]:
