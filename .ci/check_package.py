@@ -12,7 +12,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from layout import ROOT, package_data, package_modules
+from layout import ROOT, lone_modules, package_data, package_modules
 
 SMOKE_TEST = """
 import sys
@@ -44,7 +44,7 @@ def main() -> int:
             licensed = any(name.endswith("LICENSE") for name in metadata)
             unpacked = Path(folder) / "unpacked"
             archive.extractall(unpacked)
-        expected = {*package_modules(), *package_data()}
+        expected = {*package_modules(), *lone_modules(), *package_data()}
         faults = [f"{name} is missing from the wheel" for name in sorted(expected - held)]
         faults += [f"{name} should not be in the wheel" for name in sorted(held - expected)]
         if "daytwo = daytwo.command_line:main" not in entry_points:

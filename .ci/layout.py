@@ -23,6 +23,13 @@ def package_modules() -> dict[str, Path]:
     }
 
 
+def lone_modules() -> dict[str, Path]:
+    """The file of every module that stands outside all packages, by its place in a wheel."""
+    configuration = configparser.ConfigParser()
+    configuration.read(ROOT / "setup.cfg")
+    return {f"{name}.py": ROOT / f"{name}.py" for name in configuration["options"].get("py_modules", "").split()}
+
+
 def package_data() -> dict[str, Path]:
     """Every file on disk beside the modules, by its place in a wheel: whether setup.cfg lists it or forgot to."""
     return {

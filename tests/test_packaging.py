@@ -225,4 +225,4 @@ def test_no_file_mentions_a_machine_or_the_host_of_a_registry():
 def test_make_lists_its_targets():
     run = subprocess.run(["make", "--no-print-directory"], cwd=ROOT, capture_output=True, text=True, check=True)
     listed = re.findall(r"^  (\w+) ", run.stdout, flags=re.MULTILINE)
-    assert listed == ["help", "setup", "benchmark", "leaderboard", "speed", "peers", "test", "check", "clean"]
+    assert listed == ["help", "setup", "benchmark", "leaderboard", "speed", "peers", "test", "check", "docs", "clean"]
