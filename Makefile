@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
 PYTEST_ARGS ?=
-TEST_EXTRAS ?= dev,train,report,teachers,datasets,llm,mujoco,metaworld,minigrid,docs,ray,rllib,torchrl,tianshou
+TEST_EXTRAS ?= dev,train,report,teachers,datasets,llm,mujoco,metaworld,minigrid,docs,ray,rllib,torchrl,tianshou,llm-training
 XMINIGRID ?= 0.9.3
 
 SHELL := /bin/bash

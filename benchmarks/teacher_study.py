@@ -249,7 +249,14 @@ def draw(rows: list[dict[str, Any]]) -> None:
                 y = len(labels) - 1 - k + shift
                 axis.plot(middle[1:], [y, y], color=colour, linewidth=2)
                 axis.plot(middle[0], y, "o", color=colour, markersize=5)
-                axis.plot(scores.mean(axis=1), np.full(len(scores), y), "|", color=colour, markersize=7, alpha=0.6)
+                axis.plot(
+                    interquartile_means(scores[:, None]),
+                    np.full(len(scores), y),
+                    "|",
+                    color=colour,
+                    markersize=7,
+                    alpha=0.6,
+                )
         if baseline.size:
             axis.axvline(estimates(baseline, baseline)[0][0], color="#999999", linewidth=0.8, linestyle=":")
         axis.set_title(family)
