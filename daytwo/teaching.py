@@ -9,12 +9,15 @@ and everything else stays as it was. `TaughtVectorEnv` speaks `set_tasks` to the
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import gymnasium
 import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorWrapper
 
+from daytwo.lifetime import check_reset_mask
 from daytwo.teacher import Outcomes, check_tasks, make_teacher, teacher_class
+
+# Where a training run logs, update by update, what its teacher did: a file in its folder.
+CURRICULUM = "curriculum.jsonl"
 
 # Performance after adaptation: the mean of so many episodes at the end of the lifetime's last stage.
 LAST_EPISODES = 3
@@ -197,11 +200,11 @@ class TaughtVectorEnv(VectorWrapper):
         if given:
             raise ValueError(f"The teacher chooses what is lived: leave {given[0]!r} out of the options.")
         mask = None if options is None else options.get("reset_mask")
-        chosen = np.ones(self.num_envs, dtype=np.bool_) if mask is None else np.array(mask)
-        wanting = chosen & ~self._handed if chosen.shape == self._handed.shape and chosen.dtype == np.bool_ else chosen
-        if wanting.shape == self._handed.shape and wanting.dtype == np.bool_:
-            self._hand(wanting)
-        result = self.env.reset(seed=seed, options=options)  # which refuses an impossible mask
+        if mask is not None:
+            check_reset_mask(mask, self.num_envs, True)  # whether it is the first reset, the environment knows
+        chosen = np.ones(self.num_envs, dtype=np.bool_) if mask is None else mask.copy()
+        self._hand(chosen & ~self._handed)
+        result = self.env.reset(seed=seed, options=options)
         self._begin(chosen)
         if self._mode is AutoresetMode.SAME_STEP:
             self._hand(chosen)
@@ -307,12 +310,3 @@ class TaughtVectorEnv(VectorWrapper):
             setattr(self.log, name, int(value) if value.ndim == 0 else value)
         for name in self._arrays:
             getattr(self, name)[...] = saved[name]
-
-
-def find_teaching(env: Any) -> TaughtVectorEnv | None:
-    """The `TaughtVectorEnv` among an environment's wrappers, if there is one."""
-    while env is not None:
-        if isinstance(env, TaughtVectorEnv):
-            return env
-        env = env.env if isinstance(env, gymnasium.vector.VectorWrapper) else None
-    return None

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-LOG = "curriculum.jsonl"
+from daytwo.teaching import CURRICULUM
 
 
 def read_curriculum(folder: str | os.PathLike[str]) -> dict[str, np.ndarray]:
@@ -23,7 +23,7 @@ def read_curriculum(folder: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     Raises:
         ValueError: the folder holds no such log, or an empty one.
     """
-    path = Path(folder) / LOG
+    path = Path(folder) / CURRICULUM
     rows: list[dict[str, Any]] = []
     for line in path.read_text().splitlines() if path.is_file() else []:
         try:
@@ -32,7 +32,7 @@ def read_curriculum(folder: str | os.PathLike[str]) -> dict[str, np.ndarray]:
             continue  # cut off in the midst of writing
     if not rows:
         raise ValueError(
-            f"{os.fspath(folder)!r} holds no {LOG} with lifetimes in it: was the run trained with --teacher?"
+            f"{os.fspath(folder)!r} holds no {CURRICULUM} with lifetimes in it: was the run trained with --teacher?"
         )
     names = sorted({name for row in rows for name in row})
     return {name: np.array([row.get(name, np.nan) for row in rows], dtype=np.float64) for name in names}

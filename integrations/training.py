@@ -36,11 +36,10 @@ from daytwo.integrations.trainers import ALGORITHMS, Trainer, plain_settings
 from daytwo.integrations.training_config import field_names, field_sentences
 from daytwo.networks import check_interface
 from daytwo.teacher import teacher_class
-from daytwo.teaching import TaughtVectorEnv
+from daytwo.teaching import CURRICULUM, TaughtVectorEnv
 
 CHECKPOINTS_KEPT = 3
-# Logs in a run's folder: validations, and what a teacher did.
-PROGRESS, CURRICULUM = "progress.jsonl", "curriculum.jsonl"
+PROGRESS = "progress.jsonl"  # the log of validations in a run's folder
 # Where a run's checkpoints and validations fall unless told: so many of them, evenly spread.
 CHECKPOINTS, VALIDATIONS = 8, 10
 # Lifetimes of a validation: as many as hold about so many steps, within the limits; and the seed they follow from.

@@ -9,7 +9,7 @@ from gymnasium import spaces
 import daytwo
 from daytwo.course import Course, Stage
 from daytwo.teacher import Outcomes
-from daytwo.teaching import TaughtVectorEnv, find_teaching, level_box
+from daytwo.teaching import TaughtVectorEnv, level_box
 from tests.toy import HORIZONS, ORACLE, QUIT, RANDOM, SCORE, WAIT, Steering, make_vector
 
 MODES = ("NextStep", "SameStep", "Disabled")
@@ -230,7 +230,6 @@ def test_everything_else_is_the_environments():
     taught = TaughtVectorEnv(env, "uniform")
     assert taught.lifetime_spec.levels == env.lifetime_spec.levels and taught.num_envs == 2
     assert taught.single_action_space == env.single_action_space and taught.metadata == env.metadata
-    assert find_teaching(taught) is taught and find_teaching(env) is None
     with pytest.raises(AttributeError):
         _ = taught.nothing_of_this_name
 
