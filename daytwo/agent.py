@@ -11,7 +11,7 @@ import numpy as np
 from gymnasium import spaces
 
 from daytwo.course import Course, Level
-from daytwo.loading import load
+from daytwo.loading import check_entry_point, load, register
 from daytwo.observation import Layout
 
 
@@ -159,8 +159,7 @@ def register_agent(name: str, entry_point: str) -> None:
             different families (``greedy`` for bandits and for MDPs): the first that fits is used.
         entry_point: ``"module:Class"``.
     """
-    if ":" not in entry_point:
-        raise ValueError(f"entry_point must read 'module:Class', received {entry_point!r}.")
+    check_entry_point(entry_point)
     entries = _agents.setdefault(name, [])
     if entry_point not in entries:
         entries.append(entry_point)
@@ -173,10 +172,7 @@ def register_checkpoint_kind(kind: str, entry_point: str) -> None:
         kind: the name in ``config.json``.
         entry_point: ``"module:Class"``; the class takes the folder as its first argument.
     """
-    if ":" not in entry_point:
-        raise ValueError(f"entry_point must read 'module:Class', received {entry_point!r}.")
-    if _checkpoint_kinds.setdefault(kind, entry_point) != entry_point:
-        raise ValueError(f"Checkpoints of kind {kind!r} are loaded by {_checkpoint_kinds[kind]!r} already.")
+    register(_checkpoint_kinds, kind, entry_point)
 
 
 def find_checkpoint(folder: str | os.PathLike[str]) -> Path | None:

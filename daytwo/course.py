@@ -10,7 +10,7 @@ from numbers import Integral
 from pathlib import Path
 from typing import Any
 
-from daytwo.loading import load
+from daytwo.loading import load, register
 
 SUFFIX = ".toml"  # of a course's file
 
@@ -193,10 +193,7 @@ def register_course(name: str, entry_point: str) -> None:
     Raises:
         ValueError: the entry point is malformed, or another course has the name.
     """
-    if ":" not in entry_point:
-        raise ValueError(f"entry_point must read 'module:function', received {entry_point!r}.")
-    if _courses.setdefault(name, entry_point) != entry_point:
-        raise ValueError(f"{name!r} is the name of {_courses[name]!r} already.")
+    register(_courses, name, entry_point, "function")
 
 
 def course_names() -> tuple[str, ...]:

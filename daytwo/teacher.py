@@ -21,7 +21,7 @@ import numpy as np
 from gymnasium import spaces
 
 from daytwo.checks import check_integer
-from daytwo.loading import load
+from daytwo.loading import load, register
 
 METHODS = ("sample", "observe", "state_dict", "load_state_dict")
 
@@ -344,10 +344,7 @@ def register_teacher(name: str, entry_point: str) -> None:
     Raises:
         ValueError: the entry point is malformed, or another teacher has the name.
     """
-    if ":" not in entry_point:
-        raise ValueError(f"entry_point must read 'module:Class', received {entry_point!r}.")
-    if _teachers.setdefault(name, entry_point) != entry_point:
-        raise ValueError(f"{name!r} is the name of {_teachers[name]!r} already.")
+    register(_teachers, name, entry_point)
 
 
 def teacher_names() -> tuple[str, ...]:
