@@ -91,29 +91,48 @@ def _unit(vector):
 
 
 @register_jitable
-def _recall(observation, values, width, weights, at, memory, work):
+def _find(out, count, observation, observed, state, units, weights, at):
+    """Write a map of ``observation[:observed]`` and ``state[:units]`` to ``out[:count]``."""
+    for j in range(count):
+        out[j] = np.float32(0.0)
+    at = _add_product(out, count, observation, observed, weights, at)
+    return _add_product(out, count, state, units, weights, at)
+
+
+@register_jitable
+def _recall(observation, values, width, before, units, products, weights, at, memory, work):
     """Write to a keyed memory and read from it (`daytwo.integrations.keyed_memory` says what it computes).
 
     Args:
         observation: ``float32[2 O]``: the present one and the one before.
         values: ``float32[...]``: the layer's inputs, behind which what is read is written.
-        width: of the inputs.
+        width: of the inputs; the last ``units`` of them are the state of the layer in front.
+        before: ``float32[units]``, that state one step ago.
+        units: of the recurrent layer in front, 0 for none.
+        products: whether keys are products of two maps.
         weights: those of the network.
         at: where the memory's begin.
         memory: ``float32[M, V, K]``, contents, changed in place.
-        work: ``float32[...]``, scratch of at least ``M (2K + 2V) + V``.
+        work: ``float32[...]``, scratch of at least ``M (4K + 2V) + V``.
 
     Returns:
         Where the next layer's weights begin.
     """
     heads, size, keys = memory.shape
     observed, every = len(observation) // 2, heads * keys
-    queries, origins, mixed = work[:every], work[every : 2 * every], work[2 * every : 2 * every + 2 * heads * size]
-    there = work[2 * every + 2 * heads * size :]
-    for j in range(every):
-        queries[j], origins[j] = np.float32(0.0), np.float32(0.0)
-    _add_product(origins, every, observation[observed:], observed, weights, at)
-    at = _add_product(queries, every, observation, observed, weights, at)
+    queries, origins, factors = work[:every], work[every : 2 * every], work[2 * every : 3 * every]
+    mixed = work[4 * every : 4 * every + 2 * heads * size]
+    there = work[4 * every + 2 * heads * size :]
+    state = values[width - units : width]
+    _find(origins, every, observation[observed:], observed, before, units, weights, at)
+    at = _find(queries, every, observation, observed, state, units, weights, at)
+    if products:
+        _find(factors, every, observation[observed:], observed, before, units, weights, at)
+        for j in range(every):
+            origins[j] += origins[j] * factors[j]
+        at = _find(factors, every, observation, observed, state, units, weights, at)
+        for j in range(every):
+            queries[j] += queries[j] * factors[j]
     for j in range(2 * heads * size):
         mixed[j] = weights[at + j]
     at = _add_product(mixed, 2 * heads * size, values, width, weights, at + 2 * heads * size)
@@ -147,7 +166,10 @@ def _recall(observation, values, width, weights, at, memory, work):
 
 
 @kernel
-def _forward(observations, fresh, sizes, kind, first, recurrent, gated, relu, weights, hidden, cell, memory, work, out):
+def _forward(
+    observations, fresh, sizes, kind, first, recurrent, front, gated, products, relu, weights, hidden, cell, memory,
+    work, out,
+):  # fmt: skip
     """One step of a network in every lifetime.
 
     Args:
@@ -157,21 +179,26 @@ def _forward(observations, fresh, sizes, kind, first, recurrent, gated, relu, we
         kind: of the recurrent layers, `LSTM` or `GRU`.
         first: the first recurrent layer; the layers before it are dense.
         recurrent: how many layers, from the first one on, are recurrent.
+        front: units of the first recurrent layer if a keyed memory stands between it and the second, which then takes
+            in what the first took in, the first's state and what is recalled; else 0.
         gated: the first dense layer after the recurrent ones reads the state and, beside it, the state times a gate;
-            the gate looks at what the last recurrent layer took in.
+            the gate looks at what the last recurrent layer took in. With a layer in ``front`` it covers what is
+            recalled as well.
+        products: whether the keyed memory's keys are products of two maps.
         relu: hidden dense layers use ReLU instead of tanh.
         weights: ``float32[...]``, layer after layer: bias, then the matrix input by input (recurrent layers: both
             matrices, and between them a GRU's bias of the candidate's recurrent part); a keyed memory's before the
             first recurrent layer, the gate after the last one.
         hidden: ``float32[N, recurrent, H]``, changed in place.
         cell: the same for the cells.
-        memory: ``float32[N, M, V, K]``, contents of a keyed memory before the first recurrent layer, which reads what
+        memory: ``float32[N, M, V, K]``, contents of a keyed memory before the last recurrent layer, which reads what
             is recalled beside its inputs, as the first dense layer after the recurrent ones does; M is 0 for none.
-        work: ``float32[6, W]``, scratch, W as `Network` computes it.
+        work: ``float32[7, W]``, scratch, W as `Network` computes it.
         out: ``float64[N, outputs]``.
     """
     layers = len(sizes) - 1
     recalled = memory.shape[1] * memory.shape[2]
+    looking = first + (1 if front else 0)  # the layer that the keyed memory stands before
     for i in range(len(out)):
         if fresh[i]:
             for layer in range(recurrent):
@@ -186,14 +213,21 @@ def _forward(observations, fresh, sizes, kind, first, recurrent, gated, relu, we
         at = 0
         for layer in range(layers):
             width, count = sizes[layer], sizes[layer + 1]
+            if front and layer == looking:
+                # Behind what the layer in front took in comes its state.
+                for j in range(front):
+                    work[4, sizes[first] + j] = values[j]
+                width = sizes[first] + front
+                for j in range(width):
+                    values[j] = work[4, j]
             if gated and layer == first + recurrent:
-                width *= 2
-            if recalled and layer == first:
-                at = _recall(observations[i], values, width, weights, at, memory[i], work[5])
+                width = 2 * width + (recalled if front else 0)
+            if recalled and layer == looking:
+                at = _recall(observations[i], values, width, work[6], front, products, weights, at, memory[i], work[5])
                 width += recalled
             if recalled and layer == first + recurrent:
                 for j in range(recalled):
-                    values[width + j] = work[4, sizes[first] + j]
+                    values[width + j] = work[4, sizes[first] + front + j]
                 width += recalled
             if first <= layer < first + recurrent:
                 k = layer - first
@@ -201,6 +235,9 @@ def _forward(observations, fresh, sizes, kind, first, recurrent, gated, relu, we
                     work[4, j] = values[j]
                 for j in range(count):
                     work[2, j] = hidden[i, k, j]
+                if front and k == 0:
+                    for j in range(count):
+                        work[6, j] = hidden[i, k, j]
                 if kind == LSTM:
                     for j in range(4 * count):
                         sums[j] = weights[at + j]
@@ -236,12 +273,15 @@ def _forward(observations, fresh, sizes, kind, first, recurrent, gated, relu, we
                         values[j] = new + sums[count + j] * (work[2, j] - new)
                         hidden[i, k, j] = values[j]
                 if gated and k == recurrent - 1:
-                    for j in range(count):
+                    covered = count + recalled if front else count
+                    for j in range(covered):
                         sums[j] = weights[at + j]
-                    at = _add_product(sums, count, work[4], width, weights, at + count)
-                    _apply_sigmoid(sums, 0, count)
+                    at = _add_product(sums, covered, work[4], width, weights, at + covered)
+                    _apply_sigmoid(sums, 0, covered)
                     for j in range(count):
                         values[count + j] = values[j] * sums[j]
+                    for j in range(count, covered):
+                        values[count + j] = work[4, width - recalled + j - count] * sums[j]
             else:
                 for j in range(count):
                     sums[j] = weights[at + j]
@@ -321,9 +361,10 @@ class Network:
             tensors: weights by name: those of a Stable-Baselines3 policy's ``state_dict`` (dense, or sb3-contrib's LSTM
                 and dense), or those of DayTwo's recurrent policies: ``encoder.weight`` and ``encoder.bias`` (optional),
                 ``memory.key_weight``, ``memory.weight``, ``memory.bias`` and ``memory.content_weight`` (optional, after
-                an encoder; `daytwo.integrations.keyed_memory.KeyedMemory`), ``gru.input_weight``, ``gru.input_bias``,
-                ``gru.state_weight``, ``gru.state_bias`` (`daytwo.integrations.gru.LifetimeGru`), ``gate.weight`` and
-                ``gate.bias`` (optional), ``action_net.weight`` and ``action_net.bias``; ``log_std`` for continuous
+                an encoder; `daytwo.integrations.keyed_memory.KeyedMemory`; ``memory.product_weight`` and a GRU in
+                ``front.`` of it are optional), ``gru.input_weight``, ``gru.input_bias``, ``gru.state_weight``,
+                ``gru.state_bias`` (`daytwo.integrations.gru.LifetimeGru`), ``gate.weight`` and ``gate.bias``
+                (optional), ``action_net.weight`` and ``action_net.bias``; ``log_std`` for continuous
                 actions; ``input_scale``: what observations are multiplied with.
             activation: of the hidden dense layers, ``tanh`` or ``relu``.
 
@@ -365,32 +406,46 @@ class Network:
             parts.append(take(f"{name}.bias"))
             width = sizes[-1]
             if self.recurrent and len(sizes) == self.first + self.recurrent + 1:
-                width = width * (2 if self.gated else 1) + self.memory[0] * self.memory[1]
+                recalled = self.memory[0] * self.memory[1]
+                width = width * (2 if self.gated else 1) + recalled * (2 if self.gated and self.front else 1)
             add(matrix, width, matrix.shape[0])
             sizes.append(matrix.shape[0])
 
-        self.kind, self.first, self.recurrent, self.gated = LSTM, 0, 0, False
+        def add_gru(name: str, taken: int) -> int:
+            inputs, states = begin(take(f"{name}.input_weight")), take(f"{name}.state_weight")
+            count = states.shape[1]
+            parts.append(take(f"{name}.input_bias"))
+            add(inputs, taken or sizes[-1], 3 * count)
+            parts.append(take(f"{name}.state_bias"))
+            add(states, count, 3 * count)
+            sizes.append(count)
+            return count
+
+        self.kind, self.first, self.recurrent, self.front, self.gated, self.products = LSTM, 0, 0, 0, False, False
         self.memory = (0, 0, 0)  # heads, numbers of a content, numbers of a key
         if "gru.input_weight" in tensors:
             self.kind, self.recurrent = GRU, 1
             if "encoder.weight" in tensors:
                 self.first = 1
                 add_dense("encoder")
+            taken = 0  # numbers that the GRU takes in
             if "memory.weight" in tensors:
-                self._take_memory(take, sizes, scale, parts, add)
-            inputs, states = begin(take("gru.input_weight")), take("gru.state_weight")
-            count = states.shape[1]
-            seen = sizes[-1] + self.memory[0] * self.memory[1]
-            parts.append(take("gru.input_bias"))
-            add(inputs, seen, 3 * count)
-            parts.append(take("gru.state_bias"))
-            add(states, count, 3 * count)
+                if not sizes:
+                    raise ValueError("The policy's weights hold 'memory.weight' but lack 'encoder.weight'.")
+                taken = sizes[-1]
+                if "front.input_weight" in tensors:
+                    self.front, self.recurrent = take("front.state_weight").shape[1], 2
+                    add_gru("front", taken)
+                    taken += self.front
+                self._take_memory(take, sizes[0] // 2, taken, scale, parts, add, "memory.product_weight" in tensors)
+                taken += self.memory[0] * self.memory[1]
+            count = add_gru("gru", taken)
             if "gate.weight" in tensors:
                 self.gated = True
                 gate = take("gate.weight")
                 parts.append(take("gate.bias"))
-                add(gate if self.first or scale is None else gate * scale, seen, count)
-            sizes.append(count)
+                covered = count + (self.memory[0] * self.memory[1] if self.front else 0)
+                add(gate if self.first or scale is None else gate * scale, taken or sizes[-2], covered)
         while f"lstm_actor.weight_ih_l{self.recurrent}" in tensors:
             layer = self.recurrent
             inputs, states = begin(take(f"lstm_actor.weight_ih_l{layer}")), take(f"lstm_actor.weight_hh_l{layer}")
@@ -411,28 +466,35 @@ class Network:
         self.sizes = np.array(sizes, dtype=np.int64)
         self.weights = np.concatenate(parts).astype(np.float32)
         heads, contents, keys = self.memory
-        widest = max(4 * max(sizes), 2 * max(sizes) + heads * contents, heads * 2 * (keys + contents) + contents)
-        self._work = np.zeros((6, widest), dtype=np.float32)
+        widest = max(
+            4 * max(sizes),
+            2 * (max(sizes) + heads * contents) + self.front,
+            heads * (4 * keys + 2 * contents) + contents,
+        )
+        self._work = np.zeros((7, widest), dtype=np.float32)
 
-    def _take_memory(self, take: Any, sizes: list[int], scale: Any, parts: list[np.ndarray], add: Any) -> None:
+    def _take_memory(
+        self, take: Any, observed: int, width: int, scale: Any, parts: list[np.ndarray], add: Any, products: bool
+    ) -> None:
         """Append a keyed memory's weights to ``parts``."""
-        if not sizes:
-            raise ValueError("The policy's weights hold 'memory.weight' but lack 'encoder.weight', which it reads.")
-        observed = sizes[0] // 2
-        to_keys, matrix, mixing = take("memory.key_weight"), take("memory.weight"), take("memory.content_weight")
+        matrix, mixing = take("memory.weight"), take("memory.content_weight")
         if mixing.ndim != 3 or mixing.shape[1] != 2 * mixing.shape[2]:
             raise ValueError(f"Expected memory.content_weight of shape (M, 2V, V), received {mixing.shape}.")
         heads, _, contents = mixing.shape
-        keys = len(to_keys) // heads
-        self.memory = (heads, contents, keys)
-        add(to_keys if scale is None else to_keys * scale[:observed], observed, heads * keys)
+        keys = len(take("memory.key_weight")) // heads
+        self.memory, self.products = (heads, contents, keys), products
+        for name in ("key_weight", "product_weight")[: 2 if products else 1]:
+            to_keys = take(f"memory.{name}").copy()
+            if scale is not None:
+                to_keys[:, :observed] *= scale[:observed]
+            add(to_keys, observed + self.front, heads * keys)
         parts.append(take("memory.bias"))
-        add(matrix, sizes[-1], heads * 2 * contents)
+        add(matrix, width, heads * 2 * contents)
         parts.append(mixing.ravel())
 
     def begin(self, lanes: int) -> None:
         """Clear the hidden state of ``lanes`` lifetimes."""
-        width = int(self.sizes[self.first + 1]) if self.recurrent else 0
+        width = int(self.sizes[self.first + 1 : self.first + 1 + self.recurrent].max(initial=0))
         shape = (lanes, self.recurrent, width)
         self._memory = np.zeros((lanes, *self.memory), dtype=np.float32)
         self._hidden = np.zeros(shape, dtype=np.float32)
@@ -448,7 +510,9 @@ class Network:
             self.kind,
             self.first,
             self.recurrent,
+            self.front,
             self.gated,
+            self.products,
             self.relu,
             self.weights,
             self._hidden,

@@ -16,6 +16,11 @@ that evidence about one item is added up in its own place:
 
 with a and b linear in the layer's input, and K, A, B matrices of the head.
 
+Two options. A recurrent layer in front may look on: its state then joins the layer's input, and the observation in the
+keys, so that what took several steps to find out can be stored, and under places that cannot be seen. And keys may be
+products, ``K o * (1 + P o)`` in place of ``K o``: sums of one-hot parts cannot tell all pairs of two parts apart,
+products can.
+
 On a processor both directions of time run lane after lane in compiled code, the matrix in the first-level cache.
 """
 
@@ -256,13 +261,24 @@ class KeyedMemory(nn.Module):
     """Contents under keys, cleared where lifetimes begin; see the module's description.
 
     Attributes:
-        key_weight: ``[M K, O]``: from an observation to the heads' keys.
+        key_weight: ``[M K, O + S]``: from an observation, and the state in front, to the heads' keys.
+        product_weight: the same shape, what these are multiplied with; None without products.
         weight: ``[M 2V, D]``: head by head from the layer's input to the candidate and the gate.
         bias: ``[M 2V]``.
         content_weight: ``[M, 2V, V]``: A over B.
     """
 
-    def __init__(self, observed: int, inputs: int, heads: int, *, key_size: int = 32, value_size: int = 16) -> None:
+    def __init__(
+        self,
+        observed: int,
+        inputs: int,
+        heads: int,
+        *,
+        key_size: int = 32,
+        value_size: int = 16,
+        front: int = 0,
+        products: bool = False,
+    ) -> None:
         """Make the layer.
 
         Args:
@@ -271,15 +287,24 @@ class KeyedMemory(nn.Module):
             heads: M matrices.
             key_size: K, numbers of a key.
             value_size: V, numbers of a content.
+            front: S, units of a recurrent layer whose state joins the observation in the keys.
+            products: keys are products of two maps.
         """
         super().__init__()
         self.heads, self.key_size, self.value_size = heads, key_size, value_size
-        self.key_weight = nn.Parameter(torch.empty(heads * key_size, observed))
+        self.key_weight = nn.Parameter(torch.zeros(heads * key_size, observed + front))
+        self.product_weight: nn.Parameter | None = None
+        if products:
+            self.product_weight = nn.Parameter(torch.zeros(heads * key_size, observed + front))
         self.weight = nn.Parameter(torch.empty(heads * 2 * value_size, inputs))
         self.bias = nn.Parameter(torch.zeros(heads * 2 * value_size))
         self.content_weight = nn.Parameter(torch.zeros(heads, 2 * value_size, value_size))
+        # At first, keys come from what is seen alone.
         for part in self.key_weight.data.split(key_size):
-            nn.init.orthogonal_(part)
+            nn.init.orthogonal_(part[:, :observed])
+        if self.product_weight is not None:
+            for part in self.product_weight.data.split(key_size):
+                nn.init.orthogonal_(part[:, :observed], key_size**0.5)
         for part in self.weight.data.split(value_size):
             nn.init.orthogonal_(part)
         # Little is written before it is known what is worth it.
@@ -295,8 +320,19 @@ class KeyedMemory(nn.Module):
         """Numbers that are read."""
         return self.heads * self.value_size
 
+    def _keys(self, seen: torch.Tensor) -> torch.Tensor:
+        keys = torch.nn.functional.linear(seen, self.key_weight)
+        if self.product_weight is None:
+            return keys
+        return keys + keys * torch.nn.functional.linear(seen, self.product_weight)
+
     def forward(
-        self, observations: torch.Tensor, inputs: torch.Tensor, start: torch.Tensor, keep: torch.Tensor
+        self,
+        observations: torch.Tensor,
+        inputs: torch.Tensor,
+        start: torch.Tensor,
+        keep: torch.Tensor,
+        front: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """What is read at every step.
 
@@ -305,6 +341,7 @@ class KeyedMemory(nn.Module):
             inputs: ``[T, N, D]``.
             start: contents before the first step, ``[N, M V K]``; no gradient reaches them.
             keep: ``[T, N]``: 0 where a lifetime begins with this step's input (the contents are cleared first), else 1.
+            front: ``[T + 1, N, S]``: states of the layer in front, before the first step and after every step.
 
         Returns:
             ``[T, N, M V]``, and the contents after the last step, ``[N, M V K]``.
@@ -313,7 +350,7 @@ class KeyedMemory(nn.Module):
         # The key of a step is the query of the step before; where a lifetime begins there is no step before.
         width = observations.shape[2] // 2
         seen = torch.cat([observations[:1, :, width:], observations[..., :width]])
-        queries = torch.nn.functional.linear(seen, self.key_weight)
+        queries = self._keys(seen if front is None else torch.cat([seen, front], dim=-1))
         key = (keep.unsqueeze(-1) * queries[:-1]).view(steps, lanes, self.heads, -1)
         query = queries[1:].view(steps, lanes, self.heads, -1)
         values = torch.nn.functional.linear(inputs, self.weight, self.bias).view(steps, lanes, self.heads, -1)

@@ -167,9 +167,12 @@ class ValueScale:
 class GruPolicy(BasePolicy):
     """A policy with a GRU for a memory: [encoder ->] GRU -> actions, and beside them GRU and time -> value.
 
+    With a keyed memory: encoder [-> front] -> memory -> GRU -> actions, where each takes in what all before it gave.
+
     Attributes:
         gru: the memory.
         memory: beside it a keyed one, if there is one; its contents follow the GRU's units in the state.
+        front: a GRU that tells the keyed memory what to store, and where; its units come last in the state.
         input_scale: ``float32[D]``, what observations are multiplied with; learnt from the first rollout.
     """
 
@@ -187,6 +190,8 @@ class GruPolicy(BasePolicy):
         memory_heads: int = 0,
         memory_keys: int = 32,
         memory_contents: int = 16,
+        memory_units: int = 0,
+        memory_products: bool = False,
         value_size: int = 64,
         std: float = 0.5,
         auxiliary: bool = False,
@@ -207,6 +212,9 @@ class GruPolicy(BasePolicy):
             memory_heads: matrices of a keyed memory between encoder and GRU (see `KeyedMemory`); 0 for none.
             memory_keys: numbers of its keys.
             memory_contents: numbers of its contents.
+            memory_units: units of a GRU in front of the keyed memory; 0 for none. With it, the gate (``gated``) covers
+                what is recalled as well.
+            memory_products: the keyed memory's keys are products of two maps.
             value_size: hidden units of the value's head.
             std: standard deviation of continuous actions at the start.
             auxiliary: add a head that predicts the oracle's action (training only).
@@ -231,16 +239,28 @@ class GruPolicy(BasePolicy):
             nn.init.orthogonal_(self.encoder.weight)
             nn.init.zeros_(self.encoder.bias)
         self.memory: KeyedMemory | None = None
+        self.front: LifetimeGru | None = None
         seen, recalled = encoder_size or inputs, 0
         if memory_heads:
             if not encoder_size or not previous:
                 raise ValueError("A keyed memory (memory_heads) needs an encoder_size of at least 1 and previous=True.")
-            observed = observation_space.shape[0]
-            self.memory = KeyedMemory(observed, seen, memory_heads, key_size=memory_keys, value_size=memory_contents)
+            if memory_units:
+                self.front = LifetimeGru(seen, memory_units, update_bias=update_bias)
+                seen += memory_units
+            self.memory = KeyedMemory(
+                observation_space.shape[0],
+                seen,
+                memory_heads,
+                key_size=memory_keys,
+                value_size=memory_contents,
+                front=memory_units,
+                products=memory_products,
+            )
             recalled = self.memory.outputs
         self.gru = LifetimeGru(seen + recalled, hidden_size, update_bias=update_bias)
-        self.gate = nn.Linear(seen + recalled, hidden_size) if gated else None
-        read = (2 * hidden_size if gated else hidden_size) + recalled
+        looked_at = 0 if not gated else hidden_size if self.front is None else hidden_size + recalled
+        self.gate = nn.Linear(seen + recalled, looked_at) if gated else None
+        read = hidden_size + looked_at + recalled
         self.action_net = nn.Linear(read, self.outputs)
         self.value_net = nn.Sequential(nn.Linear(read + 1, value_size), nn.ReLU(), nn.Linear(value_size, 1))
         self.auxiliary_net = nn.Linear(read, self.outputs) if auxiliary else None
@@ -263,6 +283,8 @@ class GruPolicy(BasePolicy):
             "memory_heads": 0 if self.memory is None else self.memory.heads,
             "memory_keys": 32 if self.memory is None else self.memory.key_size,
             "memory_contents": 16 if self.memory is None else self.memory.value_size,
+            "memory_units": 0 if self.front is None else self.front.size,
+            "memory_products": self.memory is not None and self.memory.product_weight is not None,
             "value_size": self.value_net[0].out_features,
             "auxiliary": self.auxiliary_net is not None,
             "belief": 0 if self.belief_net is None else self.belief_net.out_features,
@@ -271,19 +293,36 @@ class GruPolicy(BasePolicy):
 
     @property
     def state_size(self) -> int:
-        """Numbers of the state: the GRU's units, then the keyed memory's contents."""
-        return self.gru.size + (0 if self.memory is None else self.memory.size)
+        """Numbers of the state: the GRU's units, the keyed memory's contents, the units of the GRU in front."""
+        contents = 0 if self.memory is None else self.memory.size
+        return self.gru.size + contents + (0 if self.front is None else self.front.size)
 
     def _take_in(
         self, observations: torch.Tensor, start: torch.Tensor, keep: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """What the GRU takes in, ``[T, N, E]``: what is seen and what the keyed memory recalls; the latter's state."""
+        """What the GRU takes in, ``[T, N, E]``, and the state after the last step but for the GRU's.
+
+        It takes in what is seen, the state in front and what the keyed memory recalls.
+        """
         scaled = observations * self.input_scale
         seen = scaled if self.encoder is None else torch.tanh(self.encoder(scaled))
         if self.memory is None:
             return seen, start[:, self.gru.size :]
-        recalled, contents = self.memory(scaled, seen, start[:, self.gru.size :], keep)
-        return torch.cat([seen, recalled], dim=-1), contents
+        if self.front is None:
+            recalled, contents = self.memory(scaled, seen, start[:, self.gru.size :], keep)
+            return torch.cat([seen, recalled], dim=-1), contents
+        before = start[:, -self.front.size :]
+        states = self._run(self.front, seen, before, keep)
+        seen = torch.cat([seen, states], dim=-1)
+        path = torch.cat([before.unsqueeze(0), states])
+        recalled, contents = self.memory(scaled, seen, start[:, self.gru.size : -self.front.size], keep, path)
+        return torch.cat([seen, recalled], dim=-1), torch.cat([contents, states[-1].detach()], dim=-1)
+
+    def _run(self, gru: LifetimeGru, taken: torch.Tensor, start: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
+        """A recurrent layer's states, ``[T, N, H]``; one step without gradients takes a shorter way."""
+        if len(taken) > 1 or torch.is_grad_enabled() or taken.device.type != "cpu":
+            return gru(taken, start, keep)
+        return self._step_gru(gru, taken[0], start.contiguous(), keep[0]).unsqueeze(0)
 
     def _read(self, states: torch.Tensor, taken: torch.Tensor) -> torch.Tensor:
         """What the heads read, ``[..., R]``: the GRU's states, these times the gate if there is one, what is recalled.
@@ -293,10 +332,11 @@ class GruPolicy(BasePolicy):
             taken: ``[..., E]``, what the GRU took in.
         """
         parts = [states]
+        recalled = [] if self.memory is None else [taken[..., -self.memory.outputs :]]
         if self.gate is not None:
-            parts.append(states * torch.sigmoid(self.gate(taken)))
-        if self.memory is not None:
-            parts.append(taken[..., -self.memory.outputs :])
+            looked_at = states if self.front is None else torch.cat([states, *recalled], dim=-1)
+            parts.append(looked_at * torch.sigmoid(self.gate(taken)))
+        parts += recalled
         return states if len(parts) == 1 else torch.cat(parts, dim=-1)
 
     def unroll(
@@ -331,17 +371,13 @@ class GruPolicy(BasePolicy):
             The new state ``[N, state_size]``, and what the heads read ``[N, R]``.
         """
         with torch.no_grad():
-            taken, contents = self._take_in(observations.unsqueeze(0), state, keep.unsqueeze(0))
-            taken, old = taken[0], state[:, : self.gru.size]
-            if observations.device.type != "cpu":
-                new = self.gru(taken.unsqueeze(0), old, keep.unsqueeze(0))[0]
-            else:
-                new = self._step_gru(taken, old.contiguous(), keep)
-            read = self._read(new, taken)
-            return (new if self.memory is None else torch.cat([new, contents], dim=1)), read
+            taken, rest = self._take_in(observations.unsqueeze(0), state, keep.unsqueeze(0))
+            new = self._run(self.gru, taken, state[:, : self.gru.size], keep.unsqueeze(0))[0]
+            read = self._read(new, taken[0])
+            return (new if self.memory is None else torch.cat([new, rest], dim=1)), read
 
-    def _step_gru(self, taken: torch.Tensor, state: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
-        gru = self.gru
+    @staticmethod
+    def _step_gru(gru: LifetimeGru, taken: torch.Tensor, state: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
         inputs = torch.nn.functional.linear(taken, gru.input_weight, gru.input_bias)
         before, after = torch.empty_like(state), torch.empty_like(state)
         clear(state.numpy(), keep.numpy(), before.numpy())
@@ -361,7 +397,7 @@ class GruPolicy(BasePolicy):
 
     def tensors(self) -> dict[str, np.ndarray]:
         """The weights it acts with, as `daytwo.networks.Network` takes them."""
-        kept = ("input_scale", "encoder.", "memory.", "gru.", "gate.", "head.", "action_net.", "log_std")
+        kept = ("input_scale", "encoder.", "front.", "memory.", "gru.", "gate.", "action_net.", "log_std")
         return {
             name: tensor.detach().cpu().numpy().copy()
             for name, tensor in self.state_dict().items()
@@ -934,6 +970,8 @@ class RL2Trainer:
                 "memory_heads": config.memory_heads,
                 "memory_keys": config.memory_keys,
                 "memory_contents": config.memory_contents,
+                "memory_units": config.memory_units,
+                "memory_products": config.memory_products,
                 "value_size": config.value_size,
                 "std": config.std,
             },
@@ -1009,7 +1047,11 @@ class RL2Trainer:
                 "encoder_size": self.config.encoder_size,
                 "gated": self.config.gated,
                 "previous": self.config.previous,
-                **({"memory_heads": self.config.memory_heads} if self.config.memory_heads else {}),
+                **{
+                    name: getattr(self.config, name)
+                    for name in ("memory_heads", "memory_units", "memory_products")
+                    if getattr(self.config, name)
+                },
                 "inputs": self.spec.layout.size * (2 if self.config.previous else 1),
                 "parameters": sum(tensor.size for tensor in self.tensors().values()),
             },

@@ -115,6 +115,9 @@ class RL2Config:
             is computed from what is seen; needs an encoder and ``previous``. 0 for none.
         memory_keys: numbers of a key.
         memory_contents: numbers of what is stored under it.
+        memory_units: units of a GRU in front of the keyed memory, which says what to store and takes part in the keys; 0
+            for none.
+        memory_products: keys are products of two maps, which tell pairs of things apart.
         update_bias: of the GRU's update gate at the start: above 0 it keeps its state before it has learnt to.
         rollout_steps: steps each lane takes between two updates, through all of which gradients flow; the state is
             carried on. None for whole lifetimes.
@@ -152,6 +155,8 @@ class RL2Config:
     memory_heads: int = 0
     memory_keys: int = 32
     memory_contents: int = 16
+    memory_units: int = 0
+    memory_products: bool = False
     update_bias: float = 1.0
     rollout_steps: int | None = 100
     lifetimes_per_batch: int = 64
@@ -183,11 +188,16 @@ class RL2Config:
             _whole(self, 1, "rollout_steps")
         _whole(self, 1, "hidden_size", "lifetimes_per_batch", "batches_per_update", "epochs", "value_size")
         _whole(self, 1, "memory_keys", "memory_contents")
-        _whole(self, 0, "encoder_size", "warmup_updates", "memory_heads")
+        _whole(self, 0, "encoder_size", "warmup_updates", "memory_heads", "memory_units")
         if self.memory_heads and not (self.encoder_size and self.previous):
             raise ValueError(
                 f"memory_heads={self.memory_heads} needs an encoder_size of at least 1 and previous=True, received "
                 f"encoder_size={self.encoder_size} and previous={self.previous}."
+            )
+        if (self.memory_units or self.memory_products) and not self.memory_heads:
+            raise ValueError(
+                f"memory_units={self.memory_units} and memory_products={self.memory_products} belong to a keyed memory, "
+                f"received memory_heads=0."
             )
         _number(self, 0.0, INFINITY, "learning_rate", "clip_range", "gradient_clip", "std", open_below=True)
         _number(self, 0.0, 1.0, "final_learning_rate", "discount", "gae_lambda", "entropy_until", "imitate")
@@ -196,7 +206,7 @@ class RL2Config:
         _number(self, -INFINITY, INFINITY, "update_bias")
         if self.normalize not in ("step", "all", "none"):
             raise ValueError(f"normalize must be one of 'step', 'all', 'none', received {self.normalize!r}.")
-        for name in ("masked", "gated", "previous"):
+        for name in ("masked", "gated", "previous", "memory_products"):
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f"{name} must be True or False, received {getattr(self, name)!r}.")
         if not isinstance(self.teacher, str):

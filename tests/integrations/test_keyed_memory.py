@@ -1,6 +1,5 @@
 """The keyed memory: against torch's own operations, and for what it is for."""
 
-import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -18,8 +17,11 @@ def one_thread():
     torch.set_num_threads(threads)
 
 
-def layer(observed=3, inputs=6, heads=2, key_size=7, value_size=4):
-    memory = KeyedMemory(observed, inputs, heads, key_size=key_size, value_size=value_size)
+OPTIONS = [{}, {"products": True}, {"front": 2}, {"front": 2, "products": True}]
+
+
+def layer(observed=3, inputs=6, heads=2, key_size=7, value_size=4, **options):
+    memory = KeyedMemory(observed, inputs, heads, key_size=key_size, value_size=value_size, **options)
     for parameter in memory.parameters():
         parameter.data += 0.3 * torch.randn(parameter.shape)
     return memory
@@ -51,29 +53,34 @@ def test_compiled_and_torch_agree_forwards_and_backwards():
         torch.testing.assert_close(one, other, atol=2e-5, rtol=2e-5)
 
 
-def test_gradients_are_those_of_finite_differences():
-    memory = layer().double()
+@pytest.mark.parametrize("options", OPTIONS)
+def test_gradients_are_those_of_finite_differences(options):
+    memory = layer(**options).double()
     observations = torch.randn(7, 3, 3, dtype=torch.float64, requires_grad=True)
     inputs = torch.randn(6, 3, 6, dtype=torch.float64, requires_grad=True)
     keep = torch.ones(6, 3, dtype=torch.float64)
     keep[2, 1] = 0.0
     start = torch.randn(3, memory.size, dtype=torch.float64)
 
-    def read(observations, inputs):
-        return memory(pairs(observations, keep), inputs, start, keep)[0]
+    front = torch.randn(7, 3, options.get("front", 0), dtype=torch.float64, requires_grad=True)
 
-    assert torch.autograd.gradcheck(read, (observations, inputs))
+    def read(observations, inputs, front):
+        return memory(pairs(observations, keep), inputs, start, keep, front)[0]
+
+    assert torch.autograd.gradcheck(read, (observations, inputs, front))
 
 
-def test_a_sequence_in_two_parts_is_a_sequence():
-    memory = layer()
+@pytest.mark.parametrize("options", OPTIONS)
+def test_a_sequence_in_two_parts_is_a_sequence(options):
+    memory = layer(**options)
     inputs, start = torch.randn(10, 4, 6), torch.randn(4, memory.size)
     keep = (torch.rand(10, 4) > 0.2).float()
     observations = pairs(torch.randn(11, 4, 3), keep)
+    front = torch.randn(11, 4, options.get("front", 0))
     with torch.no_grad():
-        whole, end = memory(observations, inputs, start, keep)
-        first, middle = memory(observations[:6], inputs[:6], start, keep[:6])
-        second, last = memory(observations[6:], inputs[6:], middle, keep[6:])
+        whole, end = memory(observations, inputs, start, keep, front)
+        first, middle = memory(observations[:6], inputs[:6], start, keep[:6], front[:7])
+        second, last = memory(observations[6:], inputs[6:], middle, keep[6:], front[6:])
     torch.testing.assert_close(torch.cat([first, second]), whole, atol=1e-6, rtol=1e-6)
     torch.testing.assert_close(last, end, atol=1e-6, rtol=1e-6)
 
@@ -90,28 +97,49 @@ def test_nothing_of_an_earlier_lifetime_remains():
     torch.testing.assert_close(one[3:], other[3:], atol=0.0, rtol=0.0)
 
 
-def test_what_came_of_an_observation_is_found_when_it_comes_again():
-    """Twelve items, each followed by numbers of its own: an open gate and random keys tell them apart."""
-    items, contents = 12, 4
-    memory = KeyedMemory(items, 64, 1, key_size=32, value_size=contents)
+def recall(memory, shown, numbers, rounds):
+    """How well a memory that writes all it is told knows, in the last of some rounds, what follows which item.
+
+    Args:
+        shown: ``[I, O]``, the items.
+        numbers: ``[I, V]``, what follows each of them.
+
+    Returns:
+        Squared errors ``[I]`` as parts of the numbers' mean square, and the nearest item to what was recalled, ``[I]``.
+    """
+    items, contents = numbers.shape
     with torch.no_grad():
         memory.weight.zero_()
         memory.weight[:contents, :contents] = torch.eye(contents)
         memory.bias[contents:] = 9.0  # write all of it
-    order, numbers = torch.arange(items), torch.randn(items, contents)
-    shown = torch.nn.functional.one_hot(order, items).float()
-    nothing = torch.zeros(items)
-    rows, inputs = [], []
-    for k in range(30 * items):
-        item, before = shown[k % items], shown[(k - 1) % items] if k else nothing
-        rows.append(torch.cat([item, before]))
-        inputs.append(numbers[(k - 1) % items] if k else torch.zeros(contents))
-    seen = torch.nn.functional.pad(torch.stack(inputs), (0, 64 - contents))
+    order = [torch.randperm(items) for _ in range(rounds)]
+    rows = torch.cat([shown[k] for k in order])
+    told = torch.nn.functional.pad(torch.cat([numbers[k] for k in order]), (0, 64 - contents)).roll(1, 0)
+    seen = torch.cat([rows, rows.roll(1, 0)], dim=1)
+    seen[0, len(seen[0]) // 2 :], told[0] = 0.0, 0.0
     with torch.no_grad():
-        given = (torch.stack(rows)[:, None], seen[:, None], torch.zeros(1, memory.size), torch.ones(30 * items, 1))
-        out, _ = memory(*given)
-    recalled, expected = out[29 * items :, 0], torch.tanh(numbers)
-    errors = (recalled - expected).square().mean(1)
-    assert float(errors.median()) < 0.1 * float(expected.square().mean())
-    distances = (recalled[:, None] - expected[None]).square().sum(2)
-    assert np.array_equal(distances.argmin(1).numpy(), np.arange(items))
+        out, _ = memory(seen[:, None], told[:, None], torch.zeros(1, memory.size), torch.ones(len(rows), 1))
+    recalled, expected = out[-items:, 0], torch.tanh(numbers)[order[-1]]
+    errors = (recalled - expected).square().mean(1) / expected.square().mean()
+    nearest = (recalled[:, None] - torch.tanh(numbers)[None]).square().sum(2).argmin(1)
+    return errors, nearest == order[-1]
+
+
+def test_what_came_of_an_observation_is_found_when_it_comes_again():
+    """Twelve items, each followed by numbers of its own: an open gate and random keys tell them apart."""
+    memory = KeyedMemory(12, 64, 1, key_size=32, value_size=4)
+    errors, right = recall(memory, torch.eye(12), torch.randn(12, 4), rounds=30)
+    assert float(errors.median()) < 0.1
+    assert right.all()
+
+
+def test_products_tell_pairs_apart_and_sums_do_not():
+    """Each of 3 operators with each of 8 operands: a sum of two one-hot parts has 10 dimensions for 24 pairs."""
+    shown = torch.cat([torch.eye(3).repeat_interleave(8, 0), torch.eye(8).repeat(3, 1)], dim=1)
+    numbers = torch.randn(24, 4)
+    errors = {}
+    for products in (False, True):
+        memory = KeyedMemory(11, 64, 1, key_size=64, value_size=4, products=products)
+        errors[products], _ = recall(memory, shown, numbers, rounds=60)
+    assert float(errors[True].median()) < 0.1
+    assert float(errors[False].median()) > 0.4

@@ -137,10 +137,14 @@ def test_lanes_live_through_different_parts_of_the_course():
     assert not small(lanes_of(8), batch_lifetimes=4).breaks.any()
 
 
-@pytest.mark.parametrize("heads", [0, 2])
-def test_the_state_is_carried_from_one_rollout_to_the_next(heads):
+FRONT = {"memory_heads": 2, "memory_units": 7, "memory_products": True}
+MEMORIES = [{}, {"memory_heads": 2}, FRONT, {**FRONT, "gated": True}]
+
+
+@pytest.mark.parametrize("memory", MEMORIES)
+def test_the_state_is_carried_from_one_rollout_to_the_next(memory):
     env = lanes_of(6)
-    networks = {"hidden_size": 12, "encoder_size": 6, "previous": True, "memory_heads": heads}
+    networks = {"hidden_size": 12, "encoder_size": 6, "previous": True, **memory}
     model = small(env, n_steps=5, batch_lifetimes=3, learning_rate=0.0, policy_kwargs=networks)
     model.scaled = True
     model.learn(6 * 5)
@@ -155,10 +159,10 @@ def test_the_state_is_carried_from_one_rollout_to_the_next(heads):
     np.testing.assert_allclose(model.rollout.start, state[0], atol=1e-6)
 
 
-@pytest.mark.parametrize("heads", [0, 2])
-def test_the_learner_sees_the_probabilities_it_acted_with(heads):
+@pytest.mark.parametrize("memory", MEMORIES)
+def test_the_learner_sees_the_probabilities_it_acted_with(memory):
     """Without a change of the weights every ratio is 1: acting and learning compute the same."""
-    networks = {"hidden_size": 12, "encoder_size": 6, "previous": True, "memory_heads": heads, "memory_contents": 4}
+    networks = {"hidden_size": 12, "encoder_size": 6, "previous": True, "memory_contents": 4, **memory}
     model = small(n_steps=8, policy_kwargs=networks)
     model.learn(64)
     model.collect_rollouts(model.env, model._init_callback(None))
@@ -174,7 +178,19 @@ READS = {"gated": True, "previous": True, "encoder_size": 6}
 KEYED = {"previous": True, "encoder_size": 6, "memory_heads": 2, "memory_keys": 5, "memory_contents": 3}
 
 
-@pytest.mark.parametrize("extra", [{}, READS, KEYED, {**READS, **KEYED}], ids=["plain", "reads", "keyed", "all"])
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {},
+        READS,
+        KEYED,
+        {**READS, **KEYED},
+        {**KEYED, "memory_products": True},
+        {**KEYED, **FRONT},
+        READS | KEYED | FRONT,
+    ],
+    ids=["plain", "reads", "keyed", "both", "products", "front", "all"],
+)
 @pytest.mark.parametrize("env_id", [BANDIT, "daytwo/PointRobot-v0"])
 def test_the_agent_acts_as_the_policy_does(env_id, extra):
     settings = TWICE if env_id == BANDIT else ROBOT

@@ -58,6 +58,9 @@ def test_a_keyed_memory_needs_what_it_reads():
     for options in ({}, {"encoder_size": 8}, {"previous": True}):
         with pytest.raises(ValueError, match="memory_heads=2 needs an encoder_size of at least 1 and previous=True"):
             RL2Config(memory_heads=2, **options)
+    for name in ("memory_units", "memory_products"):
+        with pytest.raises(ValueError, match=f"{name}=.* belong to a keyed memory, received memory_heads=0"):
+            RL2Config(**{name: True if name == "memory_products" else 8})
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
