@@ -27,7 +27,7 @@ SHAPES = ("pointy", "somewhat pointy", "round")
 ROTATIONS = ("none", "about axis 2", "about axis 1", "about axis 0")
 LEVEL_NAMES = ("no bottlenecks", "bottlenecks", "bottlenecks, stones seen rotated")
 
-# How the published scores were measured, as in `daytwo.make_vec("daytwo/Alchemy-v0", num_envs=64, **PUBLISHED)`.
+# How the published scores were measured, as in `gymnasium.make_vec("daytwo/Alchemy-v0", num_envs=64, **PUBLISHED)`.
 # With rotation="drawn" it is the whole published benchmark; the scores of oracle and heuristic stay the same.
 PUBLISHED: dict[str, Any] = {"course": "single", "level": 2, "episodes": 10, "reward": "raw", "rotation": "never"}
 

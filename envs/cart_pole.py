@@ -29,7 +29,7 @@ START = 0.05
 # What the observation can reach in the step that ends an episode, generously.
 BOUNDS = (4.8, 20.0, 1.0, 20.0)
 
-# Settings with which level 0 is Gymnasium's CartPole-v1, as in `daytwo.make_vec("daytwo/CartPole-v0", **GYMNASIUM)`;
+# Settings with which level 0 is Gymnasium's CartPole-v1, as in `gymnasium.make_vec("daytwo/CartPole-v0", **GYMNASIUM)`;
 # levels 1 and 2 are the same with hidden motor and hidden physics.
 GYMNASIUM: dict[str, Any] = {"goal": "balance", "horizon": (500, 500, 500)}
 

@@ -20,7 +20,7 @@ STEPS = ((0, -1), (1, 0), (0, 1), (-1, 0))  # (columns, rows) of each move
 LEVEL_NAMES = ("inner room", "whole room", "key and door", "two keys, moves swapped")
 FIRST_KEY, SECOND_KEY = 1, 2  # bits of ``state.carried``
 
-# Settings of published rooms, as in `daytwo.make_vec("daytwo/DarkRoom-v0", num_envs=64, **DPT_ROOM)`.
+# Settings of published rooms, as in `gymnasium.make_vec("daytwo/DarkRoom-v0", num_envs=64, **DPT_ROOM)`.
 DPT_ROOM: dict[str, Any] = {"kind": "room", "size": 10, "horizon": 100, "start": "corner"}
 VARIBAD_GRID: dict[str, Any] = {
     "kind": "room",

@@ -33,7 +33,7 @@ VALUES = (
     ("on white", "on grey"),
 )
 
-# Settings of Harlow's experiment, as in `daytwo.make_vec("daytwo/LearningSet-v0", num_envs=64, **HARLOW)`.
+# Settings of Harlow's experiment, as in `gymnasium.make_vec("daytwo/LearningSet-v0", num_envs=64, **HARLOW)`.
 HARLOW: dict[str, Any] = {"cues": 1, "trials": 6, "look": False, "objects": "kept", "flip": False}
 
 

@@ -34,7 +34,7 @@ ROUNDS = 4
 SLACK = 1e-6  # by which the oracle keeps clear of the edge of a goal's disc: rounding must not make it miss
 EXACT = 1e-6  # steps: a way of so many whole ones must not count as one more for rounding
 
-# Settings of published tasks, as in `daytwo.make_vec("daytwo/PointRobot-v0", num_envs=64, **PEARL_SPARSE)`.
+# Settings of published tasks, as in `gymnasium.make_vec("daytwo/PointRobot-v0", num_envs=64, **PEARL_SPARSE)`.
 MAML_2D: dict[str, Any] = {
     "kind": "single",
     "goals": "square",
