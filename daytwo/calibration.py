@@ -163,16 +163,30 @@ def measure(family: TaskFamily, tasks: int = TASKS, seed: int = SEED) -> Referen
     return ReferenceReturns(**{name: tuple(values) for name, values in columns.items()})
 
 
-def episode_returns(family: TaskFamily, level: int, policy: str, tasks: int, seed: int) -> np.ndarray:
-    """Raw returns of one episode on each of many tasks, ``float64[tasks]``, under ``"random"`` or ``"oracle"``."""
+def episode_returns(
+    family: TaskFamily, level: int, policy: str, tasks: int, seed: int, *, batch: int = BATCH
+) -> np.ndarray:
+    """Raw returns of one episode on each of many tasks.
+
+    Args:
+        family: the family under its settings.
+        level: at which the episodes are.
+        policy: ``"random"`` or ``"oracle"``.
+        tasks: how many.
+        seed: of the tasks.
+        batch: how many of them are lived at a time, which changes no return.
+
+    Returns:
+        ``float64[tasks]``.
+    """
     from daytwo.lifetime import LifetimeVectorEnv
     from daytwo.streams import agent_streams, lifetime_seeds
 
     levels = len(family.levels)
     unit = ReferenceReturns.given([0.0] * levels, [1.0] * levels)
     returns = []
-    for start in range(0, tasks, BATCH):
-        seeds = lifetime_seeds(seed, start, min(start + BATCH, tasks))
+    for start in range(0, tasks, batch):
+        seeds = lifetime_seeds(seed, start, min(start + batch, tasks))
         env = LifetimeVectorEnv(
             family,
             num_envs=len(seeds),

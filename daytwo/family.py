@@ -26,13 +26,16 @@ import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from gymnasium import spaces
 
 from daytwo.course import Course, Level
 from daytwo.observation import Field, Layout
+
+if TYPE_CHECKING:
+    from daytwo.narration import Vocabulary
 
 SPLITS = ("train", "validation", "test", "all")
 FEWEST_TASKS_TO_SPLIT = 30
@@ -400,6 +403,18 @@ class TaskFamily:
             offered = [f"{k} ({names[k]})" for k in range(self.actions) if self.action_masks[level, k]]
             raise ValueError(f"Expected one of {', '.join(offered)}; received {text!r}.")
         return action
+
+    def vocabulary(self, rename: bool) -> "Vocabulary":
+        """What in these words is a name, for `daytwo.narration`; by default the names of discrete actions.
+
+        Args:
+            rename: whether made-up words will stand in place of the names.
+        """
+        from daytwo.narration import Symbols, Vocabulary
+
+        if self.continuous:
+            return Vocabulary()
+        return Vocabulary((Symbols("action", tuple(map(self.describe_action, range(self.actions)))),))
 
     def render_ansi(self, scene: Scene) -> str:
         """The scene as text for a terminal."""

@@ -11,13 +11,13 @@ count, nor does case. It must be the name of an action that is offered; or the o
 action has (``dovuk`` for ``arm dovuk``); or the action's number, where the rules number the actions; for continuous
 actions d numbers in [-1, 1], or what else the family reads. Anything else is `Unparsed`, and no other line is tried.
 
-**Vocabularies.** Which parts of a family's words are names is data: a `Vocabulary`. A family may give its own by a
-method ``vocabulary(rename) -> Vocabulary``; those of the families that come with the package are at the end of this
-file; of any other family the names of its actions are renamed, wherever they stand as whole words.
+**Vocabularies.** Which parts of a family's words are names is data: a `Vocabulary`, which stands with those words
+(`TaskFamily.vocabulary`). Of a family that gives none of its own the names of its actions are renamed, wherever they
+stand as whole words.
 """
 
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -141,7 +141,11 @@ class Narrator:
                 "Texts say the level, and what the family shows may depend on it: add 'level' to show=, or live a "
                 f"course of one level; this layout shows {', '.join(layout)}."
             )
-        vocabulary = _vocabulary_of(family, rename)
+        vocabulary = family.vocabulary(rename)
+        if not isinstance(vocabulary, Vocabulary):
+            raise ValueError(
+                f"{family.name}.vocabulary must return a daytwo.narration.Vocabulary, received {vocabulary!r}."
+            )
         self._rewrites = [(re.compile(pattern, re.DOTALL), text) for pattern, text in vocabulary.rewrites]
         self._note, self._answers = vocabulary.note, vocabulary.answers
         self.numbers: tuple[int, ...] | None = None if family.continuous else tuple(range(family.actions))
@@ -529,202 +533,3 @@ def _made_up(count: int, stream: np.ndarray, taken: Collection[str]) -> list[str
         words.append(word)
         near |= open_forms
     return words
-
-
-# --- the vocabularies of the families that come with the package -------------------------------------------------
-
-
-def _vocabulary_of(family: TaskFamily, rename: bool) -> Vocabulary:
-    own = getattr(family, "vocabulary", None)
-    if callable(own):
-        vocabulary = own(rename)
-        if not isinstance(vocabulary, Vocabulary):
-            raise ValueError(f"{family.name}.vocabulary must return a daytwo.narration.Vocabulary, received {own!r}.")
-        return vocabulary
-    for kind in type(family).__mro__:
-        if kind.__module__.startswith("daytwo.envs.") and kind.__name__ in _SHIPPED:
-            return _SHIPPED[kind.__name__](family, rename)
-    if family.continuous:
-        return Vocabulary()
-    return Vocabulary((Symbols("action", tuple(family.describe_action(k) for k in range(family.actions))),))
-
-
-def _counted(stop: int, start: int = 0) -> tuple[str, ...]:
-    return tuple(map(str, range(start, stop)))
-
-
-def _size_of(family: TaskFamily, name: str) -> int:
-    return next(field.size for field in family.fields if field.name == name)
-
-
-def _bandit(family: TaskFamily, rename: bool) -> Vocabulary:
-    return Vocabulary(
-        (Symbols("arm", _counted(family.actions), r"\barm NAME\b"),),
-        rewrites=((r"^pull an arm$", "Pull an arm."), (r", numbered from 0\.", ".")),
-    )
-
-
-def _tabular_mdp(family: TaskFamily, rename: bool) -> Vocabulary:
-    return Vocabulary(
-        (
-            Symbols("action", _counted(family.actions), r"\baction NAME\b"),
-            Symbols("state", _counted(_size_of(family, "state")), r"\bstate NAME\b"),
-        ),
-        rewrites=((r", numbered from 0, and", " and"), (r"one of the states 1 and 2", "state 1 or state 2")),
-    )
-
-
-def _dark_room(family: TaskFamily, rename: bool) -> Vocabulary:
-    shown = (r" \(counted from 0 at the top left\)", "")
-    if not rename:
-        return Vocabulary(rewrites=(shown,), note="Columns and rows are counted from 0 at the top left.")
-    return Vocabulary(
-        (Symbols("move", tuple(family.action_names or ())),),
-        rewrites=(
-            shown,
-            (
-                r"you move up, right, down or left, or stay\.",
-                "you choose one of five moves: four take you one cell on, each in a direction of its own, and one "
-                "leaves you where you are.",
-            ),
-            (
-                r"The four moves may be swapped: each word moves you in one hidden direction, always the same\.",
-                "The four moves may be swapped: their directions may be others than at the levels before.",
-            ),
-        ),
-        note="Columns and rows are counted from 0.",
-    )
-
-
-def _maze(family: TaskFamily, rename: bool) -> Vocabulary:
-    legend = (r" \(\^ you, .*?; ahead is up\)", "")
-    note = "In the picture ^ is you, . floor, G the goal, ? not seen; lines are walls, and ahead is up."
-    if not rename:
-        return Vocabulary(rewrites=(legend,), note=note)
-    return Vocabulary(
-        (
-            Symbols("move", tuple(family.action_names or ())),
-            Symbols("heading", ("north", "east", "south", "west")),
-        ),
-        rewrites=(
-            legend,
-            (
-                r"A step takes you one cell forward, or turns you a quarter to the left or to the right\.",
-                "One answer takes you one cell ahead, one turns you a quarter to one side, one to the other.",
-            ),
-        ),
-        note=note,
-    )
-
-
-def _learning_set(family: TaskFamily, rename: bool) -> Vocabulary:
-    looks = "blue orange round square small large filled hollow striped plain framed unframed dotted undotted".split()
-    return Vocabulary(
-        (
-            Symbols("side", tuple(family.action_names or ()), r"(?<!choosing the )\bNAME\b"),
-            Symbols("look", (*looks, "on white", "on grey"), r"\bNAME\b"),
-            Symbols("feature", tuple("colour shape size filling stripe frame dot ground".split()), r"\bNAME\b(?=[,)])"),
-            Symbols("cue", tuple("ABCD"), r"(?:(?<=[Cc]ue )|(?<=\()|(?<=, ))NAME(?=[,).])"),
-        ),
-        note="An object is described by its value of every feature, in the order above.",
-    )
-
-
-def _alchemy(family: TaskFamily, rename: bool) -> Vocabulary:
-    colours = ("red", "green", "orange", "yellow", "pink", "turquoise")
-    stones, potions = _size_of(family, "stones") // 5, _size_of(family, "potions") // 2
-    return Vocabulary(
-        (
-            Symbols("answer", ("nothing",), r"(?:^|(?<=do ))NAME(?=$|[.,])"),
-            Symbols("place", ("cauldron",)),
-            Symbols("stone", _counted(stones + 1, 1), r"\bstone NAME\b"),
-            Symbols(
-                "potion",
-                _counted(potions + 1, 1),
-                rf"(?:\bpotion |(?<=potions: )|(?<=, ))NAME\b(?=$|[.,;]| (?:{'|'.join(colours)})\b| paid)",
-            ),
-            Symbols("colour", colours, r"\bNAME\b"),
-            Symbols("shade", ("purple", "blurple", "blue"), r"\bNAME\b"),
-            Symbols("size", ("small", "medium", "large"), r"\bNAME\b"),
-            Symbols("shape", ("pointy", "somewhat pointy", "round"), r"\bNAME\b"),
-        ),
-        note=(
-            "From one end to the other, stones are purple, blurple or blue; small, medium or large; pointy, somewhat "
-            "pointy or round."
-        ),
-        answers="nothing, or such as stone 1 into the cauldron, or stone 1 into potion 2",
-    )
-
-
-def _textbook(family: TaskFamily, rename: bool) -> Vocabulary:
-    return Vocabulary(
-        (
-            Symbols("symbol", tuple(family.action_names or ()), r"(?<![\w'])NAME(?!\w)"),
-            Symbols("operator", ("f", "g", "h"), r"(?<![\w'])NAME(?!\w)"),
-        )
-    )
-
-
-def _laboratory(family: TaskFamily, rename: bool) -> Vocabulary:
-    letters = tuple(name.removeprefix("turn ") for name in family.action_names or () if name.startswith("turn "))
-    return Vocabulary(
-        (
-            Symbols("switch", letters, r"\bNAME\b"),
-            Symbols("answer", ("leave", "off", "on"), r"\bNAME\b"),
-            Symbols("way", ("up", "down"), r"\bNAME\b"),
-        ),
-        rewrites=((r" Turn one, or leave them\?", ""),),
-    )
-
-
-def _workplace(family: TaskFamily, rename: bool) -> Vocabulary:
-    names = family.action_names or ()
-    return Vocabulary(
-        (
-            Symbols("kind", _counted(_size_of(family, "ticket")), r"\bkind NAME\b"),
-            Symbols("suppressing", (names[0],), r"\bNAME\b"),
-            Symbols("fix", tuple(names[1:]), r"(?<=fix: )NAME$"),
-        ),
-        rewrites=(
-            (r" kinds of failure numbered 0 to \d+", " kinds of failure"),
-            (r"Suppressing it pays", "The answer suppress pays"),
-            (r"^On your desk lies a ticket: a failure", "Ticket: a failure"),
-        ),
-    )
-
-
-def _point_robot(family: TaskFamily, rename: bool) -> Vocabulary:
-    return Vocabulary(
-        (
-            Symbols("direction", ("north", "east", "south", "west"), r"\bNAME\b"),
-            Symbols("standing", ("stay",), r"\bNAME\b"),
-        ),
-        rewrites=((r"northern half", "north half"),),
-        note="Directions are north, east, south, west and what lies between, such as south-west; stay stands still.",
-    )
-
-
-def _cart_pole(family: TaskFamily, rename: bool) -> Vocabulary:
-    shown = (r" \(positive: to the right\)", "")
-    if not rename:
-        return Vocabulary(rewrites=(shown,), note="Positive means to the right.")
-    return Vocabulary(
-        () if family.continuous else (Symbols("push", tuple(family.action_names or ())),),
-        rewrites=(shown, (r"with full force, left or right\.", "with full force, one way or the other.")),
-        note="The pole leans the way of growing positions where its angle is positive.",
-    )
-
-
-_SHIPPED: dict[str, Callable[[TaskFamily, bool], Vocabulary]] = {
-    "Bandit": _bandit,
-    "TabularMDP": _tabular_mdp,
-    "DarkRoom": _dark_room,
-    "Maze": _maze,
-    "LearningSet": _learning_set,
-    "Alchemy": _alchemy,
-    "Textbook": _textbook,
-    "Laboratory": _laboratory,
-    "Workplace": _workplace,
-    "PointRobot": _point_robot,
-    "CartPole": _cart_pole,
-}

@@ -11,6 +11,7 @@ from numba.extending import register_jitable
 from daytwo.checks import check_choice, check_integer, check_integers
 from daytwo.course import Level
 from daytwo.family import Scene, TaskFamily
+from daytwo.narration import Symbols, Vocabulary
 from daytwo.observation import Field
 from daytwo.streams import integer
 
@@ -27,7 +28,7 @@ SHAPES = ("pointy", "somewhat pointy", "round")
 ROTATIONS = ("none", "about axis 2", "about axis 1", "about axis 0")
 LEVEL_NAMES = ("no bottlenecks", "bottlenecks", "bottlenecks, stones seen rotated")
 
-# How the published scores were measured, as in `daytwo.make_vec("daytwo/Alchemy-v0", num_envs=64, **PUBLISHED)`.
+# How the published scores were measured, as in `gymnasium.make_vec("daytwo/Alchemy-v0", num_envs=64, **PUBLISHED)`.
 # With rotation="drawn" it is the whole published benchmark; the scores of oracle and heuristic stay the same.
 PUBLISHED: dict[str, Any] = {"course": "single", "level": 2, "episodes": 10, "reward": "raw", "rotation": "never"}
 
@@ -629,6 +630,31 @@ class Alchemy(TaskFamily):
         potions = values[5 * STONES :].reshape(POTIONS, 2)[: self.keywords["potions"][level]]
         left = [f"{k + 1} {COLOUR_NAMES[round(3 * v + 3)]}" for k, (v, gone) in enumerate(potions) if gone < 0.5]
         return "; ".join([*parts, "potions: " + (", ".join(left) if left else "none left")]) + "."
+
+    def vocabulary(self, rename: bool) -> Vocabulary:
+        """What these words name: stones, potions and their colours, the looks of stones, and where they go."""
+        colours = "|".join(COLOUR_NAMES)
+        return Vocabulary(
+            (
+                Symbols("answer", ("nothing",), r"(?:^|(?<=do ))NAME(?=$|[.,])"),
+                Symbols("place", ("cauldron",)),
+                Symbols("stone", tuple(map(str, range(1, STONES + 1))), r"\bstone NAME\b"),
+                Symbols(
+                    "potion",
+                    tuple(map(str, range(1, POTIONS + 1))),
+                    rf"(?:\bpotion |(?<=potions: )|(?<=, ))NAME\b(?=$|[.,;]| (?:{colours})\b| paid)",
+                ),
+                Symbols("colour", COLOUR_NAMES, r"\bNAME\b"),
+                Symbols("shade", SHADES, r"\bNAME\b"),
+                Symbols("size", SIZES, r"\bNAME\b"),
+                Symbols("shape", SHAPES, r"\bNAME\b"),
+            ),
+            note=(
+                "From one end to the other, stones are purple, blurple or blue; small, medium or large; pointy, "
+                "somewhat pointy or round."
+            ),
+            answers="nothing, or such as stone 1 into the cauldron, or stone 1 into potion 2",
+        )
 
     def render_ansi(self, scene: Scene) -> str:
         """Stones and potions as text; the chemistry only where revealed."""

@@ -6,6 +6,7 @@ from numba.extending import register_jitable
 
 from daytwo.course import Level
 from daytwo.family import Scene, TaskFamily
+from daytwo.narration import Symbols, Vocabulary
 from daytwo.streams import integer, normal, uniform
 
 BERNOULLI, GAUSSIAN, INFORMATIVE = 0, 1, 2
@@ -180,6 +181,12 @@ class Bandit(TaskFamily):
 
     def describe_action(self, action: int) -> str:
         return f"arm {int(action)}"
+
+    def vocabulary(self, rename: bool) -> Vocabulary:
+        return Vocabulary(
+            (Symbols("arm", tuple(map(str, range(self.actions))), r"\barm NAME\b"),),
+            rewrites=((r"^pull an arm$", "Pull an arm."), (r", numbered from 0\.", ".")),
+        )
 
     def render_ansi(self, scene: Scene) -> str:
         size = sum(self.levels[scene.level].actions or ())

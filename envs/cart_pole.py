@@ -11,6 +11,7 @@ from numba.extending import register_jitable
 from daytwo.checks import check_choice, check_integers, check_number, check_numbers
 from daytwo.course import Level
 from daytwo.family import Scene, TaskFamily
+from daytwo.narration import Symbols, Vocabulary
 from daytwo.observation import Field
 from daytwo.streams import integer, uniform
 
@@ -29,7 +30,7 @@ START = 0.05
 # What the observation can reach in the step that ends an episode, generously.
 BOUNDS = (4.8, 20.0, 1.0, 20.0)
 
-# Settings with which level 0 is Gymnasium's CartPole-v1, as in `daytwo.make_vec("daytwo/CartPole-v0", **GYMNASIUM)`;
+# Settings with which level 0 is Gymnasium's CartPole-v1, as in `gymnasium.make_vec("daytwo/CartPole-v0", **GYMNASIUM)`;
 # levels 1 and 2 are the same with hidden motor and hidden physics.
 GYMNASIUM: dict[str, Any] = {"goal": "balance", "horizon": (500, 500, 500)}
 
@@ -487,6 +488,17 @@ class CartPole(TaskFamily):
         if not self.continuous:
             return ("left", "right")[int(action)]
         return f"push {float(np.asarray(action).reshape(-1)[0]):+.2f}"
+
+    def vocabulary(self, rename: bool) -> Vocabulary:
+        """What these words name: the two pushes, whose ways are to be found out where they are renamed."""
+        shown = (r" \(positive: to the right\)", "")
+        if not rename:
+            return Vocabulary(rewrites=(shown,), note="Positive means to the right.")
+        return Vocabulary(
+            () if self.continuous else (Symbols("push", ("left", "right")),),
+            rewrites=(shown, (r"with full force, left or right\.", "with full force, one way or the other.")),
+            note="The pole leans the way of growing positions where its angle is positive.",
+        )
 
     def render_ansi(self, scene: Scene) -> str:
         """The track as text: ``[^]`` is the cart, above it leans the pole; ``=`` pays, where revealed."""

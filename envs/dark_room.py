@@ -10,6 +10,7 @@ from numba.extending import register_jitable
 from daytwo.checks import check_integer
 from daytwo.course import Level
 from daytwo.family import Scene, TaskFamily
+from daytwo.narration import Symbols, Vocabulary
 from daytwo.observation import Field
 from daytwo.streams import integer
 
@@ -20,7 +21,7 @@ STEPS = ((0, -1), (1, 0), (0, 1), (-1, 0))  # (columns, rows) of each move
 LEVEL_NAMES = ("inner room", "whole room", "key and door", "two keys, moves swapped")
 FIRST_KEY, SECOND_KEY = 1, 2  # bits of ``state.carried``
 
-# Settings of published rooms, as in `daytwo.make_vec("daytwo/DarkRoom-v0", num_envs=64, **DPT_ROOM)`.
+# Settings of published rooms, as in `gymnasium.make_vec("daytwo/DarkRoom-v0", num_envs=64, **DPT_ROOM)`.
 DPT_ROOM: dict[str, Any] = {"kind": "room", "size": 10, "horizon": 100, "start": "corner"}
 VARIBAD_GRID: dict[str, Any] = {
     "kind": "room",
@@ -471,6 +472,28 @@ class DarkRoom(TaskFamily):
             return words + "."
         carried = sum(bit for k, bit in enumerate((FIRST_KEY, SECOND_KEY)) if values[2 * self.size + k] > 0.5)
         return f"{words}, carrying {_carried(carried)}."
+
+    def vocabulary(self, rename: bool) -> Vocabulary:
+        """What these words name: moves, whose directions are to be found out where they are renamed."""
+        shown = (r" \(counted from 0 at the top left\)", "")
+        if not rename:
+            return Vocabulary(rewrites=(shown,), note="Columns and rows are counted from 0 at the top left.")
+        return Vocabulary(
+            (Symbols("move", ACTIONS),),
+            rewrites=(
+                shown,
+                (
+                    r"you move up, right, down or left, or stay\.",
+                    "you choose one of five moves: four take you one cell on, each in a direction of its own, and one "
+                    "leaves you where you are.",
+                ),
+                (
+                    r"The four moves may be swapped: each word moves you in one hidden direction, always the same\.",
+                    "The four moves may be swapped: their directions may be others than at the levels before.",
+                ),
+            ),
+            note="Columns and rows are counted from 0.",
+        )
 
     def render_ansi(self, scene: Scene) -> str:
         """The room as text: ``@`` is the agent, ``#`` is wall; hidden things only where revealed."""

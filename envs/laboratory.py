@@ -11,6 +11,7 @@ from daytwo.calibration import ReferenceReturns
 from daytwo.checks import check_integer, check_integers, check_numbers
 from daytwo.course import Course, Level
 from daytwo.family import Scene, TaskFamily
+from daytwo.narration import Symbols, Vocabulary
 from daytwo.observation import Field, Layout
 from daytwo.streams import integer, uniform
 
@@ -363,6 +364,17 @@ class Laboratory(TaskFamily):
         if len(letter) == 1 and letter in LETTERS[: self.switches]:
             return LETTERS.index(letter)
         return super().parse_action(text, level)
+
+    def vocabulary(self, rename: bool) -> Vocabulary:
+        """What these words name: switches, the ways they stand, and answers."""
+        return Vocabulary(
+            (
+                Symbols("switch", tuple(LETTERS[: self.switches]), r"\bNAME\b"),
+                Symbols("answer", ("leave", "off", "on"), r"\bNAME\b"),
+                Symbols("way", ("up", "down"), r"\bNAME\b"),
+            ),
+            rewrites=((r" Turn one, or leave them\?", ""),),
+        )
 
     def _before(self, scene: Scene) -> str:
         """What went before: an exam, an experiment or an answer."""

@@ -11,6 +11,7 @@ from numba.extending import register_jitable
 from daytwo.checks import check_choice, check_integer
 from daytwo.course import Level
 from daytwo.family import Scene, TaskFamily
+from daytwo.narration import Symbols, Vocabulary
 from daytwo.observation import Field
 from daytwo.streams import integer
 
@@ -33,7 +34,7 @@ VALUES = (
     ("on white", "on grey"),
 )
 
-# Settings of Harlow's experiment, as in `daytwo.make_vec("daytwo/LearningSet-v0", num_envs=64, **HARLOW)`.
+# Settings of Harlow's experiment, as in `gymnasium.make_vec("daytwo/LearningSet-v0", num_envs=64, **HARLOW)`.
 HARLOW: dict[str, Any] = {"cues": 1, "trials": 6, "look": False, "objects": "kept", "flip": False}
 
 
@@ -358,6 +359,20 @@ class LearningSet(TaskFamily):
         if marked.any():
             parts.append(f"This is the look: the {ACTIONS[int(marked.argmax())]} one is marked as the one that pays.")
         return " ".join(parts)
+
+    def vocabulary(self, rename: bool) -> Vocabulary:
+        """What these words name: sides, what objects look like, and cues."""
+        # Not in the order of VALUES: the words that a seed draws go by this one.
+        looks = "blue orange round square small large filled hollow striped plain framed unframed dotted undotted"
+        return Vocabulary(
+            (
+                Symbols("side", ACTIONS, r"(?<!choosing the )\bNAME\b"),
+                Symbols("look", (*looks.split(), *VALUES[-1]), r"\bNAME\b"),
+                Symbols("feature", DIMENSIONS, r"\bNAME\b(?=[,)])"),
+                Symbols("cue", CUES, r"(?:(?<=[Cc]ue )|(?<=\()|(?<=, ))NAME(?=[,).])"),
+            ),
+            note="An object is described by its value of every feature, in the order above.",
+        )
 
     def render_ansi(self, scene: Scene) -> str:
         """The two objects as a table, the marked one starred; hidden things only where revealed."""

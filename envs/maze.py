@@ -12,6 +12,7 @@ from daytwo.checks import check_integer, check_integers, check_number
 from daytwo.course import Level
 from daytwo.family import Scene, TaskFamily
 from daytwo.kernels import is_interpreted, kernel
+from daytwo.narration import Symbols, Vocabulary
 from daytwo.observation import Field
 from daytwo.streams import integer, next_word, uniform
 
@@ -739,6 +740,24 @@ class Maze(TaskFamily):
         heading = HEADINGS[int(values[HEADING : HEADING + 4].argmax())]
         legend = "^ you, . floor, G goal, ? not seen, lines are walls; ahead is up"
         return "\n".join([f"You face {heading}. You see ({legend}):", *_window_lines(values)])
+
+    def vocabulary(self, rename: bool) -> Vocabulary:
+        """What these words name: moves and headings."""
+        legend = (r" \(\^ you, .*?; ahead is up\)", "")
+        note = "In the picture ^ is you, . floor, G the goal, ? not seen; lines are walls, and ahead is up."
+        if not rename:
+            return Vocabulary(rewrites=(legend,), note=note)
+        return Vocabulary(
+            (Symbols("move", ACTIONS), Symbols("heading", HEADINGS)),
+            rewrites=(
+                legend,
+                (
+                    r"A step takes you one cell forward, or turns you a quarter to the left or to the right\.",
+                    "One answer takes you one cell ahead, one turns you a quarter to one side, one to the other.",
+                ),
+            ),
+            note=note,
+        )
 
     def render_ansi(self, scene: Scene) -> str:
         """What the agent sees; or, where revealed, the whole maze with the goal in it."""

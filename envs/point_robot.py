@@ -12,6 +12,7 @@ from numba.extending import register_jitable
 from daytwo.checks import check_choice, check_integer, check_integers, check_number, check_numbers
 from daytwo.course import Level
 from daytwo.family import Scene, TaskFamily
+from daytwo.narration import Symbols, Vocabulary
 from daytwo.observation import Field
 from daytwo.streams import uniform
 
@@ -34,7 +35,7 @@ ROUNDS = 4
 SLACK = 1e-6  # by which the oracle keeps clear of the edge of a goal's disc: rounding must not make it miss
 EXACT = 1e-6  # steps: a way of so many whole ones must not count as one more for rounding
 
-# Settings of published tasks, as in `daytwo.make_vec("daytwo/PointRobot-v0", num_envs=64, **PEARL_SPARSE)`.
+# Settings of published tasks, as in `gymnasium.make_vec("daytwo/PointRobot-v0", num_envs=64, **PEARL_SPARSE)`.
 MAML_2D: dict[str, Any] = {
     "kind": "single",
     "goals": "square",
@@ -627,6 +628,19 @@ class PointRobot(TaskFamily):
                 f"west and what lies between, at most 1), or stay; received {text!r}."
             )
         return vector
+
+    def vocabulary(self, rename: bool) -> Vocabulary:
+        """What these words name: the four directions that the others are made of, and standing still."""
+        return Vocabulary(
+            (
+                Symbols("direction", COMPASS[::2], r"\bNAME\b"),
+                Symbols("standing", ("stay",), r"\bNAME\b"),
+            ),
+            rewrites=((r"northern half", "north half"),),
+            note=(
+                "Directions are north, east, south, west and what lies between, such as south-west; stay stands still."
+            ),
+        )
 
     def render_ansi(self, scene: Scene) -> str:
         """The plane as text: ``@`` is the robot, ``+`` the start, ``:`` where goals may be; goals only where revealed.

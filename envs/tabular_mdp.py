@@ -10,6 +10,7 @@ from numba.extending import register_jitable
 
 from daytwo.course import Level
 from daytwo.family import Scene, TaskFamily
+from daytwo.narration import Symbols, Vocabulary
 from daytwo.observation import Field
 from daytwo.streams import integer, normal, uniform
 
@@ -347,6 +348,16 @@ class TabularMDP(TaskFamily):
     def describe_action(self, action: int) -> str:
         """An action in plain words."""
         return f"action {int(action)}"
+
+    def vocabulary(self, rename: bool) -> Vocabulary:
+        """What these words name: actions and states."""
+        return Vocabulary(
+            (
+                Symbols("action", tuple(map(str, range(self.actions))), r"\baction NAME\b"),
+                Symbols("state", tuple(map(str, range(self.keywords["states"]))), r"\bstate NAME\b"),
+            ),
+            rewrites=((r", numbered from 0, and", " and"), (r"one of the states 1 and 2", "state 1 or state 2")),
+        )
 
     def best_action(self, scene: Scene) -> int | None:
         """The oracle's action at a scene, or None once the episode is over."""

@@ -12,6 +12,7 @@ from daytwo.calibration import ReferenceReturns
 from daytwo.checks import check_integer, check_integers
 from daytwo.course import Level
 from daytwo.family import Scene, TaskFamily
+from daytwo.narration import Symbols, Vocabulary
 from daytwo.observation import Field
 from daytwo.streams import integer
 
@@ -382,6 +383,15 @@ class Textbook(TaskFamily):
         words = [f"The right answer to the last question was {SYMBOLS[correction]}."] if correction >= 0 else []
         words.append(f"Question: {question}" if question else "The sheet is finished.")
         return " ".join(words)
+
+    def vocabulary(self, rename: bool) -> Vocabulary:
+        """What these words name: symbols and operators."""
+        return Vocabulary(
+            (
+                Symbols("symbol", tuple(SYMBOLS[: self.symbols]), r"(?<![\w'])NAME(?!\w)"),
+                Symbols("operator", tuple(OPERATORS), r"(?<![\w'])NAME(?!\w)"),
+            )
+        )
 
     def _caption(self, scene: Scene) -> list[str]:
         level = self.levels[scene.level]

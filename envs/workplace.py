@@ -11,6 +11,7 @@ from numba.extending import register_jitable
 from daytwo.checks import check_integer, check_integers, check_number
 from daytwo.course import Level
 from daytwo.family import Scene, TaskFamily
+from daytwo.narration import Symbols, Vocabulary
 from daytwo.observation import Field
 from daytwo.streams import integer
 
@@ -367,6 +368,21 @@ class Workplace(TaskFamily):
         words = text.strip().lower()
         names = self.action_names or ()
         return super().parse_action(f"fix: {words}" if words in names[1:] else words, level)
+
+    def vocabulary(self, rename: bool) -> Vocabulary:
+        """What these words name: kinds of failure, fixes, and suppressing."""
+        return Vocabulary(
+            (
+                Symbols("kind", tuple(map(str, range(self.kinds[PAIRED]))), r"\bkind NAME\b"),
+                Symbols("suppressing", ("suppress",), r"\bNAME\b"),
+                Symbols("fix", FIX_NAMES[: self.fixes], r"(?<=fix: )NAME$"),
+            ),
+            rewrites=(
+                (r" kinds of failure numbered 0 to \d+", " kinds of failure"),
+                (r"Suppressing it pays", "The answer suppress pays"),
+                (r"^On your desk lies a ticket: a failure", "Ticket: a failure"),
+            ),
+        )
 
     def _caption(self, scene: Scene) -> list[str]:
         level = self.levels[scene.level]

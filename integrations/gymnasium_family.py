@@ -33,23 +33,22 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode
 
-from daytwo.calibration import ReferenceReturns, cache_folder, settings_key
+from daytwo.calibration import SEED, ReferenceReturns, cache_folder, episode_returns, settings_key
 from daytwo.checks import check_integer
 from daytwo.course import Level
 from daytwo.family import SPLITS, Scene, TaskFamily
-from daytwo.lifetime import LifetimeEnv, LifetimeVectorEnv
+from daytwo.lifetime import LifetimeEnv
 from daytwo.loading import load
 from daytwo.loop import SPLIT_CODES, split_of
 from daytwo.observation import Field
 from daytwo.registration import make_family
-from daytwo.streams import agent_streams, lifetime_seeds, next_word
+from daytwo.streams import next_word
 
 # From this size on a declared bound is none: environments write both inf and the largest float.
 _UNBOUNDED = 1e30
 _WHOLE_TASK = "hidden"  # the record's field of tasks that are one array
 _SPLIT_FIELD = "split_code"
-_CALIBRATION_SEED = 20_220_914
-_CALIBRATION_LANES = 8
+_CALIBRATION_LANES = 8  # environments that are lived at a time to measure returns
 _MASK_63 = (1 << 63) - 1
 _SUMMARIES: dict[str, Callable[[float, float], float]] = {
     "last": lambda before, now: now,
@@ -749,7 +748,7 @@ class GymnasiumFamily(TaskFamily):
     def _returns_of(self, policy: str, level: int) -> np.ndarray:
         """Episode returns of ``"random"`` or ``"oracle"`` at a level, ``float64[calibration_episodes]``."""
         what = [self.id, settings_key(self), self.fingerprint(), repr(self.levels[level]), policy]
-        what += [str(self._calibration_episodes), str(_CALIBRATION_SEED)]
+        what += [str(self._calibration_episodes), str(SEED)]
         digest = hashlib.sha256("\n".join(what).encode()).hexdigest()[:24]
         path = cache_folder() / f"{self.name}-{policy}-{digest}.json"
         try:
@@ -758,11 +757,7 @@ class GymnasiumFamily(TaskFamily):
                 return kept
         except (OSError, ValueError, TypeError):
             pass
-        found = []
-        for start in range(0, self._calibration_episodes, _CALIBRATION_LANES):
-            stop = min(start + _CALIBRATION_LANES, self._calibration_episodes)
-            found.append(self._live_episodes(policy, level, lifetime_seeds(_CALIBRATION_SEED, start, stop)))
-        returns = np.concatenate(found)
+        returns = episode_returns(self, level, policy, self._calibration_episodes, SEED, batch=_CALIBRATION_LANES)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
@@ -772,29 +767,6 @@ class GymnasiumFamily(TaskFamily):
         except OSError:
             pass  # an unwritable cache costs time, not correctness
         return returns
-
-    def _live_episodes(self, policy: str, level: int, seeds: np.ndarray) -> np.ndarray:
-        count = len(self.levels)
-        env = LifetimeVectorEnv(
-            self,
-            len(seeds),
-            course="single",
-            level=level,
-            episodes=1,
-            split="all",
-            reward="raw",
-            show=(),
-            privileged=True,
-            autoreset_mode="Disabled",
-            reference_returns=ReferenceReturns.given([0.0] * count, [1.0] * count),
-        )
-        env.reset(seed=seeds)
-        streams, total, over = agent_streams(seeds), np.zeros(len(seeds)), np.zeros(len(seeds), dtype=np.bool_)
-        while not over.all():
-            actions = env.oracle_actions() if policy == "oracle" else env.random_actions(streams)
-            _, reward, over, _, _ = env.step(actions)
-            total += reward
-        return total
 
     def render_rgb(self, scene: Scene) -> np.ndarray:
         """The environment's own picture, where ``make_env`` makes it with ``render_mode="rgb_array"``."""

@@ -75,10 +75,9 @@ def test_the_errors_and_the_spread_are_those_of_the_measured_returns():
     assert abs(lowest.mean()) < 5 * measured.random_error[0]
 
 
-def test_a_measurement_does_not_depend_on_the_batch(monkeypatch):
+def test_a_measurement_does_not_depend_on_the_batch():
     whole = episode_returns(Steering(), 0, "random", 100, 3)
-    monkeypatch.setattr(calibration, "BATCH", 37)
-    assert episode_returns(Steering(), 0, "random", 100, 3).tolist() == whole.tolist()
+    assert episode_returns(Steering(), 0, "random", 100, 3, batch=37).tolist() == whole.tolist()
 
 
 def test_counting_is_measured_exactly_by_its_oracle():
