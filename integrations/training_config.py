@@ -115,8 +115,7 @@ class RL2Config:
             is computed from what is seen; needs an encoder and ``previous``. 0 for none.
         memory_keys: numbers of a key.
         memory_contents: numbers of what is stored under it.
-        memory_units: units of a GRU in front of the keyed memory, which says what to store and takes part in the keys; 0
-            for none.
+        memory_units: units of a GRU in front of the keyed memory, which says what to store, and where; 0 for none.
         memory_products: keys are products of two maps, which tell pairs of things apart.
         update_bias: of the GRU's update gate at the start: above 0 it keeps its state before it has learnt to.
         rollout_steps: steps each lane takes between two updates, through all of which gradients flow; the state is
@@ -196,8 +195,8 @@ class RL2Config:
             )
         if (self.memory_units or self.memory_products) and not self.memory_heads:
             raise ValueError(
-                f"memory_units={self.memory_units} and memory_products={self.memory_products} belong to a keyed memory, "
-                f"received memory_heads=0."
+                f"memory_units={self.memory_units} and memory_products={self.memory_products} belong to a keyed "
+                "memory, received memory_heads=0."
             )
         _number(self, 0.0, INFINITY, "learning_rate", "clip_range", "gradient_clip", "std", open_below=True)
         _number(self, 0.0, 1.0, "final_learning_rate", "discount", "gae_lambda", "entropy_until", "imitate")
