@@ -22,10 +22,12 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import nn
 
 from daytwo.agent import LifetimeSpec, find_checkpoint, make_agent
+from daytwo.course import Course
 from daytwo.integrations.agent_memory import memory_of, restore_memory
 from daytwo.integrations.gru import LifetimeGru, clear, step_gates
 from daytwo.integrations.keyed_memory import KeyedMemory
 from daytwo.integrations.ppo_loss import Terms, loss
+from daytwo.integrations.presets import COURSE_SETTINGS
 from daytwo.integrations.stable_baselines3 import LifetimeVecEnv, training_seeds
 from daytwo.integrations.task_prediction import TaskTargets
 from daytwo.kernels import compile_cached
@@ -652,7 +654,8 @@ class RL2(OnPolicyAlgorithm):
         self.state = np.zeros((self.n_envs, self.policy.state_size), dtype=np.float32)
         self.position = np.zeros(self.n_envs, dtype=np.int64)
         self.rollout = _Rollout(self.n_steps, self.n_envs, self.policy)
-        # After how many steps the lanes' first lifetimes are broken off; 0 for never.
+        # Steps in this environment, and after how many of them the lanes' first lifetimes are broken off (0 for never).
+        self.lived = 0
         self.breaks = np.zeros(self.n_envs, dtype=np.int64)
         if lifetimes is not None and self.n_steps < self.lifetime_steps:
             self.breaks = self.random.permutation(self.lifetime_steps * np.arange(self.n_envs) // self.n_envs)
@@ -766,11 +769,12 @@ class RL2(OnPolicyAlgorithm):
             taken = np.clip(actions, -1.0, 1.0) if policy.continuous else actions
             observations, rewards, ended, infos = env.step(taken)
             self.num_timesteps += self.n_envs
+            self.lived += 1
             rollout.rewards[t], rollout.ended[t] = rewards, ended
             callback.update_locals(locals())
             if not callback.on_step():
                 return False
-            broken = self.breaks == self.num_timesteps // self.n_envs
+            broken = self.breaks == self.lived
             if lifetimes is not None and broken.any():
                 observations = lifetimes.restart(broken)
                 rollout.ended[t] = ended = ended | broken
@@ -934,10 +938,18 @@ class RL2Trainer:
             teacher: who chooses what is lived, as `LifetimeVecEnv` takes it.
         """
         self.config, self.total, self.seed = config, int(steps), int(seed)
+        if config.first_level and teacher is not None:
+            raise ValueError("first_level and a teacher both choose what is lived: leave one of them out.")
         lanes = config.lifetimes_per_batch * config.batches_per_update if num_envs is None else int(num_envs)
         extra = {"privileged": True} if config.auxiliary or config.belief else {}
         self.lifetimes = LifetimeVecEnv(env_id, lanes, teacher=teacher, **settings, **extra)
         self.spec = self.lifetimes.env.lifetime_spec
+        # What is lived after the first stage of the course alone; None where the whole course is lived already.
+        self.later: LifetimeVecEnv | None = None
+        if config.first_level and len(self.spec.course.stages) > 1:
+            first = {name: value for name, value in settings.items() if name not in COURSE_SETTINGS}
+            course = Course((self.spec.course.stages[0],))
+            self.later, self.lifetimes = self.lifetimes, LifetimeVecEnv(env_id, lanes, course=course, **first, **extra)
         # NumPy's global generator, which Stable-Baselines3 seeds as well, takes 32 bits.
         own = training_seeds(self.seed, 1)[0] & 0x7FFFFFFF
         self.model = RL2(
@@ -981,6 +993,9 @@ class RL2Trainer:
         if config.initial is not None:
             self._begin_from(config.initial)
         self.lifetimes.seed_lanes(training_seeds(self.seed, lanes))
+        if self.later is not None:
+            # The first part's lifetimes are never lived again.
+            self.later.seed_lanes(training_seeds(self.seed, lanes, 1 << 41))
         self.watch = _AdaptationCurve(self.spec.course.episodes)
         _, self.callback = self.model._setup_learn(self.total, self.watch, True)
 
@@ -1015,6 +1030,8 @@ class RL2Trainer:
     def advance(self) -> dict[str, float]:
         """One rollout and one update; returns what to log."""
         model = self.model
+        if self.later is not None and self.steps >= self.config.first_level * self.total:
+            self._live_the_whole_course()
         assert model.env is not None
         model.collect_rollouts(model.env, self.callback)
         model._update_current_progress_remaining(model.num_timesteps, self.total)
@@ -1024,6 +1041,15 @@ class RL2Trainer:
             **self.lifetimes.teacher_figures(),
             **{k: float(v) for k, v in model.logger.name_to_value.items() if k[:6] == "train/"},
         }
+
+    def _live_the_whole_course(self) -> None:
+        model = self.model
+        assert self.later is not None
+        self.lifetimes.close()
+        self.lifetimes, self.later = self.later, None
+        model.set_env(self.lifetimes)
+        model._last_obs = self.lifetimes.reset()
+        model._last_episode_starts = np.ones(model.n_envs, dtype=np.bool_)
 
     def agent(self) -> Any:
         """The present policy as an agent."""
@@ -1074,8 +1100,11 @@ class RL2Trainer:
             "last": model.last.copy(),
             "tasks": None if model.task_targets is None else model.task_targets.rows.copy(),
             "position": model.position.copy(),
+            "lived": model.lived,
+            "breaks": model.breaks.copy(),
             "value_scale": {"mean": scale.mean.copy(), "square": scale.square.copy(), "seen": scale.seen.copy()},
             "random": model.random.bit_generator.state,
+            "first": self.later is not None,
             "steps": int(model.num_timesteps),
             "updates": int(model._n_updates),
             "scaled": bool(model.scaled),
@@ -1085,6 +1114,8 @@ class RL2Trainer:
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state` gave."""
         model = self.model
+        if self.later is not None and not state["first"]:
+            self._live_the_whole_course()
         model.policy.load_state_dict(state["policy"])
         model.policy.optimizer.load_state_dict(state["optimizer"])
         self.lifetimes.env.restore(state["environment"])
@@ -1093,6 +1124,7 @@ class RL2Trainer:
         model._last_episode_starts = np.array(state["starts"])
         model.state, model.position = np.array(state["hidden"]), np.array(state["position"])
         model.last = np.array(state["last"])
+        model.lived, model.breaks = int(state["lived"]), np.array(state["breaks"])
         if model.task_targets is not None:
             model.task_targets.rows = np.array(state["tasks"])
         for name in ("mean", "square", "seen"):
@@ -1107,8 +1139,10 @@ class RL2Trainer:
         model._update_current_progress_remaining(model.num_timesteps, self.total)
 
     def close(self) -> None:
-        """Close the environment."""
+        """Close the environments."""
         self.lifetimes.close()
+        if self.later is not None:
+            self.later.close()
 
 
 class _AdaptationCurve(BaseCallback):

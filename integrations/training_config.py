@@ -143,6 +143,7 @@ class RL2Config:
             it learns from reward; the checkpoint says so.
         teacher: the learner that is imitated, by name; ``reference`` is the family's reference learner.
         teacher_share: of the lanes in which the teacher still acts when imitation ends; at 1 it is behavioural cloning.
+        first_level: share of the run, from its beginning, in which lifetimes are the first stage of the course alone.
         initial: folder of a checkpoint to take the first weights from.
         std: standard deviation of continuous actions at the start.
     """
@@ -179,6 +180,7 @@ class RL2Config:
     imitate: float = 0.0
     teacher: str = "reference"
     teacher_share: float = 0.0
+    first_level: float = 0.0
     initial: str | None = None
     std: float = 0.5
 
@@ -200,7 +202,7 @@ class RL2Config:
             )
         _number(self, 0.0, INFINITY, "learning_rate", "clip_range", "gradient_clip", "std", open_below=True)
         _number(self, 0.0, 1.0, "final_learning_rate", "discount", "gae_lambda", "entropy_until", "imitate")
-        _number(self, 0.0, 1.0, "teacher_share")
+        _number(self, 0.0, 1.0, "teacher_share", "first_level")
         _number(self, 0.0, INFINITY, "entropy", "value", "auxiliary", "belief")
         _number(self, -INFINITY, INFINITY, "update_bias")
         if self.normalize not in ("step", "all", "none"):

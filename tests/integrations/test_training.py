@@ -57,10 +57,15 @@ RUNS = {
         "validated",
         None,
     ),
+    "rl2-first": ("rl2", BANDIT, STAGES, "saved", None),
+    "rl2-later": ("rl2", BANDIT, STAGES, "saved", None),
     "rl2-taught": ("rl2", BANDIT, STAGES, "saving", "plr"),
     "ppo-taught": ("ppo", BANDIT, STAGES, "saved", "learning-progress"),
     "recurrent-ppo-taught": ("recurrent-ppo", BANDIT, STAGES, "validated", "schedule"),
 }
+# Options of single runs: of those that begin with the first stage alone, one is killed before and one after its end.
+KEYED = {"encoder_size": 6, "previous": True, "memory_heads": 2, "memory_units": 4}
+MORE = {"rl2-first": {"first_level": 0.6}, "rl2-later": {"first_level": 0.3, **KEYED}}
 OPTIONS = {"steps": 1200, "num_envs": 16, "checkpoint_every": 300, "evaluate_every": 400, "progress": False}
 # Trains each run to its end, and again in a process that is killed without warning: after the third checkpoint (the
 # first is that of step 0), in the midst of writing it, or after the second validation.
@@ -95,6 +100,10 @@ for folder, (algorithm, env_id, settings, overrides, moment, teacher) in runs.it
         os._exit(0)
     print(os.WTERMSIG(os.waitpid(child, 0)[1]))
 """
+
+
+def overrides_of(run):
+    return {**SMALL[RUNS[run][0]], **MORE.get(run, {})}
 
 
 def tiny(folder, steps=480, algorithm="recurrent-ppo", **options):
@@ -133,7 +142,7 @@ def killed(tmp_path_factory):
         pytest.skip("needs fork")
     folder = tmp_path_factory.mktemp("killed")
     runs = {
-        str(folder / name): (algorithm, env_id, settings, SMALL[algorithm], moment, teacher)
+        str(folder / name): (algorithm, env_id, settings, overrides_of(name), moment, teacher)
         for name, (algorithm, env_id, settings, moment, teacher) in RUNS.items()
     }
     done = subprocess.run(
@@ -149,7 +158,7 @@ def test_a_killed_run_resumes_to_what_an_uninterrupted_one_is(killed, name):
     own, whole = killed / name, killed / f"{name}-whole"
     finished = config_of(whole)["steps_done"]
     assert config_of(own)["steps_done"] < finished
-    options = {**OPTIONS, "settings": settings, "overrides": SMALL[algorithm], "teacher": teacher}
+    options = {**OPTIONS, "settings": settings, "overrides": overrides_of(name), "teacher": teacher}
     resumed = train(algorithm, env_id, out=own, resume=True, **options)
     assert resumed.finished and resumed.steps == finished >= 1200
     assert_same_weights(whole, own)
