@@ -15,6 +15,8 @@ PRESET_SETTINGS = (*COURSE_SETTINGS, "reward", "rate", "dense", "show")
 
 # What carries most families: a keyed memory, which needs an encoder and the observation before the present one.
 KEYED = {"encoder_size": 64, "gated": True, "previous": True, "memory_heads": 2}
+# The same behind a recurrent layer that tells it what to store, and many small gradient steps.
+FRONT = {**KEYED, "memory_units": 64, "lifetimes_per_batch": 16, "batches_per_update": 16}
 
 # One line per family.
 # fmt: off
@@ -23,12 +25,12 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "default": {"steps": 10_000_000},
         "Bandit": {"steps": 50_000_000, "learning_rate": 3e-3, "entropy": 0.04, "entropy_until": 0.9, "discount": 0.995},  # noqa: E501
         "TabularMDP": {"steps": 20_000_000, **KEYED, "learning_rate": 3e-3, "entropy": 0.03, "gae_lambda": 0.5},
-        "DarkRoom": {"steps": 20_000_000, **KEYED, "entropy": 0.01, "imitate": 0.25},
+        "DarkRoom": {"steps": 14_000_000, **FRONT, "entropy": 0.01, "imitate": 0.1},
         "Maze": {"steps": 34_000_000, **KEYED, "hidden_size": 96, "memory_heads": 4, "entropy": 0.01, "imitate": 0.1},
-        "LearningSet": {"steps": 24_000_000, **KEYED, "memory_heads": 8, "memory_keys": 16, "memory_contents": 8, "belief": 2.0, "entropy": 0.01, "discount": 0.95, "imitate": 0.35},  # noqa: E501
+        "LearningSet": {"steps": 30_000_000, **FRONT, "encoder_size": 96, "rollout_steps": 50, "discount": 0.95},
         "Alchemy": {"steps": 14_000_000, **KEYED, "hidden_size": 96, "belief": 4.0, "entropy": 0.01, "imitate": 0.15},
-        "Textbook": {"steps": 16_000_000, **KEYED, "memory_heads": 4, "belief": 8.0, "entropy": 0.01, "imitate": 0.25},
-        "Laboratory": {"steps": 16_000_000, **KEYED, "hidden_size": 96, "belief": 4.0, "entropy": 0.01, "imitate": 0.25},  # noqa: E501
+        "Textbook": {"steps": 26_000_000, **FRONT, "memory_products": True, "memory_keys": 48, "rollout_steps": 50, "entropy": 0.01, "imitate": 0.15},  # noqa: E501
+        "Laboratory": {"steps": 12_000_000, **FRONT, "hidden_size": 96, "encoder_size": 96, "rollout_steps": 50},
         "Workplace": {"steps": 20_000_000, **KEYED, "entropy": 0.003, "discount": 0.998, "gae_lambda": 0.9, "imitate": 0.25},  # noqa: E501
         "PointRobot": {"steps": 28_000_000, "encoder_size": 64, "gated": True, "previous": True, "lifetimes_per_batch": 16, "batches_per_update": 16, "learning_rate": 1.5e-3, "entropy": 0.0, "std": 0.2, "clip_range": 0.1, "imitate": 0.16, "teacher_share": 0.9},  # noqa: E501
         "CartPole": {"steps": 36_000_000, "encoder_size": 32, "previous": True, "rollout_steps": 128, "lifetimes_per_batch": 16, "batches_per_update": 16, "entropy": 0.0, "discount": 0.995, "belief": 1.0, "imitate": 1.0},  # noqa: E501
