@@ -419,7 +419,7 @@ def test_a_checkpoint_names_its_kind_and_runs_no_code(tmp_path):
         make_agent(str(tmp_path / "nothing"), spec)
     with pytest.raises(ValueError, match="holds no checkpoint"):
         load_agent(tmp_path / "nothing")
-    with pytest.raises(ValueError, match="loaded by"):
+    with pytest.raises(ValueError, match="is the name of"):
         register_checkpoint_kind("policy-network", "os:system")
 
 
