@@ -188,7 +188,7 @@ def _forward(
         relu: hidden dense layers use ReLU instead of tanh.
         weights: ``float32[...]``, layer after layer: bias, then the matrix input by input (recurrent layers: both
             matrices, and between them a GRU's bias of the candidate's recurrent part); a keyed memory's before the
-            first recurrent layer, the gate after the last one.
+            last recurrent layer, the gate after it.
         hidden: ``float32[N, recurrent, H]``, changed in place.
         cell: the same for the cells.
         memory: ``float32[N, M, V, K]``, contents of a keyed memory before the last recurrent layer, which reads what

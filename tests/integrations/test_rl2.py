@@ -159,6 +159,23 @@ def test_the_state_is_carried_from_one_rollout_to_the_next(memory):
     np.testing.assert_allclose(model.rollout.start, state[0], atol=1e-6)
 
 
+def test_a_run_may_begin_with_the_first_stage_alone():
+    stages = {"pulls": 4, "episodes": 1}  # three stages of one episode
+    config = RL2Config(hidden_size=8, lifetimes_per_batch=4, batches_per_update=2, rollout_steps=12, first_level=0.5)
+    options = {"settings": stages, "steps": 8 * 12 * 4, "num_envs": None, "seed": 0}
+    trainer = make(BANDIT, config=config, **options)
+    lived = []
+    for _ in range(4):
+        told = trainer.advance()
+        lived.append(sum(name.startswith("adaptation/episode_") for name in told))
+    assert lived == [1, 1, 3, 3]
+    # Every lane's first whole lifetime is broken off at another step only where a rollout is shorter than it.
+    assert not trainer.model.breaks.any()
+    trainer.close()
+    with pytest.raises(ValueError, match="first_level and a teacher both choose"):
+        make(BANDIT, config=config, teacher="uniform", **options)
+
+
 @pytest.mark.parametrize("memory", MEMORIES)
 def test_the_learner_sees_the_probabilities_it_acted_with(memory):
     """Without a change of the weights every ratio is 1: acting and learning compute the same."""
