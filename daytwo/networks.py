@@ -364,8 +364,9 @@ class Network:
                 an encoder; `daytwo.integrations.keyed_memory.KeyedMemory`; ``memory.product_weight`` and a GRU in
                 ``front.`` of it are optional), ``gru.input_weight``, ``gru.input_bias``, ``gru.state_weight``,
                 ``gru.state_bias`` (`daytwo.integrations.gru.LifetimeGru`), ``gate.weight`` and ``gate.bias``
-                (optional), ``action_net.weight`` and ``action_net.bias``; ``log_std`` for continuous
-                actions; ``input_scale``: what observations are multiplied with.
+                (optional), ``read_net.weight`` and ``read_net.bias`` (optional), ``action_net.weight`` and
+                ``action_net.bias``; ``log_std`` for continuous actions; ``input_scale``: what observations are
+                multiplied with.
             activation: of the hidden dense layers, ``tanh`` or ``relu``.
 
         Raises:
@@ -460,7 +461,8 @@ class Network:
             for name in tensors
             if name.startswith("mlp_extractor.policy_net.") and name.endswith(".weight")
         )
-        for name in [*(f"mlp_extractor.policy_net.{k}" for k in dense), "action_net"]:
+        read = ["read_net"] if "read_net.weight" in tensors else []
+        for name in [*(f"mlp_extractor.policy_net.{k}" for k in dense), *read, "action_net"]:
             add_dense(name)
         self.log_std = take("log_std") if "log_std" in tensors else None
         self.sizes = np.array(sizes, dtype=np.int64)

@@ -194,6 +194,7 @@ class GruPolicy(BasePolicy):
         memory_contents: int = 16,
         memory_units: int = 0,
         memory_products: bool = False,
+        read_size: int = 0,
         value_size: int = 64,
         std: float = 0.5,
         auxiliary: bool = False,
@@ -217,6 +218,7 @@ class GruPolicy(BasePolicy):
             memory_units: units of a GRU in front of the keyed memory; 0 for none. With it, the gate (``gated``) covers
                 what is recalled as well.
             memory_products: the keyed memory's keys are products of two maps.
+            read_size: units of a dense layer between all that and the heads; 0 for none.
             value_size: hidden units of the value's head.
             std: standard deviation of continuous actions at the start.
             auxiliary: add a head that predicts the oracle's action (training only).
@@ -263,6 +265,12 @@ class GruPolicy(BasePolicy):
         looked_at = 0 if not gated else hidden_size if self.front is None else hidden_size + recalled
         self.gate = nn.Linear(seen + recalled, looked_at) if gated else None
         read = hidden_size + looked_at + recalled
+        self.read_net: nn.Linear | None = None
+        if read_size:
+            self.read_net = nn.Linear(read, read_size)
+            nn.init.orthogonal_(self.read_net.weight)
+            nn.init.zeros_(self.read_net.bias)
+            read = read_size
         self.action_net = nn.Linear(read, self.outputs)
         self.value_net = nn.Sequential(nn.Linear(read + 1, value_size), nn.ReLU(), nn.Linear(value_size, 1))
         self.auxiliary_net = nn.Linear(read, self.outputs) if auxiliary else None
@@ -287,6 +295,7 @@ class GruPolicy(BasePolicy):
             "memory_contents": 16 if self.memory is None else self.memory.value_size,
             "memory_units": 0 if self.front is None else self.front.size,
             "memory_products": self.memory is not None and self.memory.product_weight is not None,
+            "read_size": 0 if self.read_net is None else self.read_net.out_features,
             "value_size": self.value_net[0].out_features,
             "auxiliary": self.auxiliary_net is not None,
             "belief": 0 if self.belief_net is None else self.belief_net.out_features,
@@ -327,7 +336,10 @@ class GruPolicy(BasePolicy):
         return self._step_gru(gru, taken[0], start.contiguous(), keep[0]).unsqueeze(0)
 
     def _read(self, states: torch.Tensor, taken: torch.Tensor) -> torch.Tensor:
-        """What the heads read, ``[..., R]``: the GRU's states, these times the gate if there is one, what is recalled.
+        """What the heads read, ``[..., R]``.
+
+        The GRU's states, these times the gate if there is one, and what is recalled, through a dense layer if there is
+        one.
 
         Args:
             states: ``[..., H]``.
@@ -339,7 +351,8 @@ class GruPolicy(BasePolicy):
             looked_at = states if self.front is None else torch.cat([states, *recalled], dim=-1)
             parts.append(looked_at * torch.sigmoid(self.gate(taken)))
         parts += recalled
-        return states if len(parts) == 1 else torch.cat(parts, dim=-1)
+        whole = states if len(parts) == 1 else torch.cat(parts, dim=-1)
+        return whole if self.read_net is None else torch.tanh(self.read_net(whole))
 
     def unroll(
         self, observations: torch.Tensor, start: torch.Tensor, keep: torch.Tensor
@@ -399,7 +412,7 @@ class GruPolicy(BasePolicy):
 
     def tensors(self) -> dict[str, np.ndarray]:
         """The weights it acts with, as `daytwo.networks.Network` takes them."""
-        kept = ("input_scale", "encoder.", "front.", "memory.", "gru.", "gate.", "action_net.", "log_std")
+        kept = ("input_scale", "encoder.", "front.", "memory.", "gru.", "gate.", "read_net.", "action_net.", "log_std")
         return {
             name: tensor.detach().cpu().numpy().copy()
             for name, tensor in self.state_dict().items()
@@ -984,6 +997,7 @@ class RL2Trainer:
                 "memory_contents": config.memory_contents,
                 "memory_units": config.memory_units,
                 "memory_products": config.memory_products,
+                "read_size": config.read_size,
                 "value_size": config.value_size,
                 "std": config.std,
             },
@@ -1075,7 +1089,7 @@ class RL2Trainer:
                 "previous": self.config.previous,
                 **{
                     name: getattr(self.config, name)
-                    for name in ("memory_heads", "memory_units", "memory_products")
+                    for name in ("memory_heads", "memory_units", "memory_products", "read_size")
                     if getattr(self.config, name)
                 },
                 "inputs": self.spec.layout.size * (2 if self.config.previous else 1),

@@ -117,6 +117,7 @@ class RL2Config:
         memory_contents: numbers of what is stored under it.
         memory_units: units of a GRU in front of the keyed memory, which says what to store, and where; 0 for none.
         memory_products: keys are products of two maps, which tell pairs of things apart.
+        read_size: units of a dense layer between the memory and the heads; 0 for none.
         update_bias: of the GRU's update gate at the start: above 0 it keeps its state before it has learnt to.
         rollout_steps: steps each lane takes between two updates, through all of which gradients flow; the state is
             carried on. None for whole lifetimes.
@@ -157,6 +158,7 @@ class RL2Config:
     memory_contents: int = 16
     memory_units: int = 0
     memory_products: bool = False
+    read_size: int = 0
     update_bias: float = 1.0
     rollout_steps: int | None = 100
     lifetimes_per_batch: int = 64
@@ -189,7 +191,7 @@ class RL2Config:
             _whole(self, 1, "rollout_steps")
         _whole(self, 1, "hidden_size", "lifetimes_per_batch", "batches_per_update", "epochs", "value_size")
         _whole(self, 1, "memory_keys", "memory_contents")
-        _whole(self, 0, "encoder_size", "warmup_updates", "memory_heads", "memory_units")
+        _whole(self, 0, "encoder_size", "warmup_updates", "memory_heads", "memory_units", "read_size")
         if self.memory_heads and not (self.encoder_size and self.previous):
             raise ValueError(
                 f"memory_heads={self.memory_heads} needs an encoder_size of at least 1 and previous=True, received "
