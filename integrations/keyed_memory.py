@@ -16,14 +16,16 @@ that evidence about one item is added up in its own place:
 
 with a and b linear in the layer's input, and K, A, B matrices of the head.
 
-Two options. A recurrent layer in front may look on: its state then joins the layer's input, and the observation in the
-keys, so that what took several steps to find out can be stored, and under places that cannot be seen. And keys may be
-products, ``K o * (1 + P o)`` in place of ``K o``: sums of one-hot parts cannot tell all pairs of two parts apart,
-products can.
+Three options. A recurrent layer in front may look on: its state then joins the layer's input, and the observation in
+the keys, so that what took several steps to find out can be stored, and under places that cannot be seen. And keys may
+be products, ``K o * (1 + P o)`` in place of ``K o``: sums of one-hot parts cannot tell all pairs of two parts apart,
+products can. And keys may come from some of the observation's numbers alone at first: where most of them change from
+step to step, nothing would be found again before the map to keys has been learnt.
 
 On a processor both directions of time run lane after lane in compiled code, the matrix in the first-level cache.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -278,6 +280,7 @@ class KeyedMemory(nn.Module):
         value_size: int = 16,
         front: int = 0,
         products: bool = False,
+        columns: Sequence[int] | None = None,
     ) -> None:
         """Make the layer.
 
@@ -289,6 +292,7 @@ class KeyedMemory(nn.Module):
             value_size: V, numbers of a content.
             front: S, units of a recurrent layer whose state joins the observation in the keys.
             products: keys are products of two maps.
+            columns: the numbers of an observation that keys come from at first; None for all.
         """
         super().__init__()
         self.heads, self.key_size, self.value_size = heads, key_size, value_size
@@ -300,11 +304,13 @@ class KeyedMemory(nn.Module):
         self.bias = nn.Parameter(torch.zeros(heads * 2 * value_size))
         self.content_weight = nn.Parameter(torch.zeros(heads, 2 * value_size, value_size))
         # At first, keys come from what is seen alone.
-        for part in self.key_weight.data.split(key_size):
-            nn.init.orthogonal_(part[:, :observed])
+        looked_at = range(observed) if columns is None else list(columns)
+        maps = [(self.key_weight, 1.0)]
         if self.product_weight is not None:
-            for part in self.product_weight.data.split(key_size):
-                nn.init.orthogonal_(part[:, :observed], key_size**0.5)
+            maps.append((self.product_weight, key_size**0.5))
+        for weight, gain in maps:
+            for part in weight.data.split(key_size):
+                part[:, looked_at] = nn.init.orthogonal_(torch.empty(key_size, len(looked_at)), gain)
         for part in self.weight.data.split(value_size):
             nn.init.orthogonal_(part)
         # Little is written before it is known what is worth it.

@@ -9,7 +9,7 @@ Stable-Baselines3, and takes any of its vector environments; on `LifetimeVecEnv`
 import ctypes
 import math
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -194,6 +194,7 @@ class GruPolicy(BasePolicy):
         memory_contents: int = 16,
         memory_units: int = 0,
         memory_products: bool = False,
+        memory_columns: Sequence[int] | None = None,
         read_size: int = 0,
         value_size: int = 64,
         std: float = 0.5,
@@ -218,6 +219,7 @@ class GruPolicy(BasePolicy):
             memory_units: units of a GRU in front of the keyed memory; 0 for none. With it, the gate (``gated``) covers
                 what is recalled as well.
             memory_products: the keyed memory's keys are products of two maps.
+            memory_columns: numbers of the observation that its keys come from at first; None for all.
             read_size: units of a dense layer between all that and the heads; 0 for none.
             value_size: hidden units of the value's head.
             std: standard deviation of continuous actions at the start.
@@ -259,6 +261,7 @@ class GruPolicy(BasePolicy):
                 value_size=memory_contents,
                 front=memory_units,
                 products=memory_products,
+                columns=memory_columns,
             )
             recalled = self.memory.outputs
         self.gru = LifetimeGru(seen + recalled, hidden_size, update_bias=update_bias)
@@ -523,6 +526,7 @@ class RL2(OnPolicyAlgorithm):
         warmup_updates: int = 5,
         normalize: str = "step",
         masked: bool = True,
+        standardize: bool = False,
         auxiliary: float = 0.0,
         belief: float = 0.0,
         imitate: float = 0.0,
@@ -555,6 +559,8 @@ class RL2(OnPolicyAlgorithm):
             normalize: of the value's targets: by running mean and deviation per ``step`` of the lifetime, of ``all``
                 steps together, or ``none``.
             masked: choose among the actions that the observation says are offered (`LifetimeVecEnv` only).
+            standardize: magnify real numbers in the observation that hardly vary, up to tenfold. Without it, numbers
+                that vary much are scaled down, and nothing is magnified.
             auxiliary: weight of a loss that predicts the oracle's action: privileged, in training only.
             belief: weight of a loss that predicts the hidden task from the memory: privileged, in training only
                 (Humplik et al. 2019, arXiv 1905.06424).
@@ -587,6 +593,7 @@ class RL2(OnPolicyAlgorithm):
                 raise ValueError(f"{name} must be in [0, 1], received {share!r}.")
         self.batch_lifetimes, self.n_epochs, self.clip_range = batch_lifetimes, n_epochs, clip_range
         self.warmup_updates, self.normalize, self.masked = warmup_updates, normalize, masked
+        self.standardize = standardize
         self.auxiliary, self.belief, self.imitate, self.teacher = auxiliary, belief, imitate, teacher
         self.teacher_share = teacher_share
         self.entropy = ent_coef
@@ -839,10 +846,13 @@ class RL2(OnPolicyAlgorithm):
         )
         rollout.targets = rollout.advantages + rollout.values
         if not self.scaled:
-            spread = rollout.observations.reshape(-1, rollout.observations.shape[2]).std(axis=0)
-            if policy.previous:  # one scale for an observation, present or past
-                spread = np.tile(spread[: len(spread) // 2], 2)
-            policy.input_scale.copy_(torch.from_numpy(1.0 / np.maximum(spread, 1.0)))
+            seen = rollout.observations.reshape(-1, rollout.observations.shape[2])[:, : self.last.shape[1]]
+            least = np.ones(seen.shape[1], dtype=np.float32)
+            if self.standardize:
+                least[(seen != np.round(seen)).any(axis=0)] = 0.1
+            scale = 1.0 / np.maximum(seen.std(axis=0), least)
+            # One scale for an observation, present or past.
+            policy.input_scale.copy_(torch.from_numpy(np.tile(scale, 2 if policy.previous else 1)))
             self.scaled = True
 
     # --- learning -----------------------------------------------------------------------------------------------------
@@ -981,6 +991,7 @@ class RL2Trainer:
             warmup_updates=config.warmup_updates,
             normalize=config.normalize,
             masked=config.masked,
+            standardize=config.standardize,
             auxiliary=config.auxiliary,
             belief=config.belief,
             imitate=config.imitate,
@@ -997,6 +1008,7 @@ class RL2Trainer:
                 "memory_contents": config.memory_contents,
                 "memory_units": config.memory_units,
                 "memory_products": config.memory_products,
+                "memory_columns": self._columns(config.memory_parts),
                 "read_size": config.read_size,
                 "value_size": config.value_size,
                 "std": config.std,
@@ -1012,6 +1024,14 @@ class RL2Trainer:
             self.later.seed_lanes(training_seeds(self.seed, lanes, 1 << 41))
         self.watch = _AdaptationCurve(self.spec.course.episodes)
         _, self.callback = self.model._setup_learn(self.total, self.watch, True)
+
+    def _columns(self, parts: Sequence[str]) -> list[int] | None:
+        """The columns of some parts of the observation, None for no parts."""
+        layout = self.spec.layout
+        unknown = [part for part in parts if part not in layout]
+        if unknown:
+            raise ValueError(f"memory_parts must be among {', '.join(layout)}, received {unknown[0]!r}.")
+        return [column for part in parts for column in range(layout[part].start, layout[part].stop)] or None
 
     def _learning_rate(self, remaining: float) -> float:
         final = self.config.final_learning_rate

@@ -117,6 +117,7 @@ class RL2Config:
         memory_contents: numbers of what is stored under it.
         memory_units: units of a GRU in front of the keyed memory, which says what to store, and where; 0 for none.
         memory_products: keys are products of two maps, which tell pairs of things apart.
+        memory_parts: names of the parts of the observation that keys come from at first; none for all of it.
         read_size: units of a dense layer between the memory and the heads; 0 for none.
         update_bias: of the GRU's update gate at the start: above 0 it keeps its state before it has learnt to.
         rollout_steps: steps each lane takes between two updates, through all of which gradients flow; the state is
@@ -138,6 +139,7 @@ class RL2Config:
         normalize: of the value's targets: by running mean and deviation per ``step`` of the lifetime, of ``all`` steps
             together, or ``none``.
         masked: choose only among the actions that the observation says are offered.
+        standardize: magnify real numbers in the observation that hardly vary, up to tenfold.
         auxiliary: weight of a loss that predicts the oracle's action; privileged, and labelled so in the checkpoint.
         belief: weight of a loss that predicts the hidden task from the memory; privileged, and labelled so, too.
         imitate: share of the run, from its beginning, in which the policy learns to predict a hand-made learner, before
@@ -158,6 +160,7 @@ class RL2Config:
     memory_contents: int = 16
     memory_units: int = 0
     memory_products: bool = False
+    memory_parts: tuple[str, ...] = ()
     read_size: int = 0
     update_bias: float = 1.0
     rollout_steps: int | None = 100
@@ -177,6 +180,7 @@ class RL2Config:
     gradient_clip: float = 0.5
     normalize: str = "step"
     masked: bool = True
+    standardize: bool = False
     auxiliary: float = 0.0
     belief: float = 0.0
     imitate: float = 0.0
@@ -197,10 +201,13 @@ class RL2Config:
                 f"memory_heads={self.memory_heads} needs an encoder_size of at least 1 and previous=True, received "
                 f"encoder_size={self.encoder_size} and previous={self.previous}."
             )
-        if (self.memory_units or self.memory_products) and not self.memory_heads:
+        if not isinstance(self.memory_parts, tuple | list) or not all(isinstance(x, str) for x in self.memory_parts):
+            raise ValueError(f"memory_parts must be names of parts of the observation, received {self.memory_parts!r}.")
+        object.__setattr__(self, "memory_parts", tuple(self.memory_parts))
+        if (self.memory_units or self.memory_products or self.memory_parts) and not self.memory_heads:
             raise ValueError(
-                f"memory_units={self.memory_units} and memory_products={self.memory_products} belong to a keyed "
-                "memory, received memory_heads=0."
+                f"memory_units={self.memory_units}, memory_products={self.memory_products} and "
+                f"memory_parts={self.memory_parts} belong to a keyed memory, received memory_heads=0."
             )
         _number(self, 0.0, INFINITY, "learning_rate", "clip_range", "gradient_clip", "std", open_below=True)
         _number(self, 0.0, 1.0, "final_learning_rate", "discount", "gae_lambda", "entropy_until", "imitate")
@@ -209,7 +216,7 @@ class RL2Config:
         _number(self, -INFINITY, INFINITY, "update_bias")
         if self.normalize not in ("step", "all", "none"):
             raise ValueError(f"normalize must be one of 'step', 'all', 'none', received {self.normalize!r}.")
-        for name in ("masked", "gated", "previous", "memory_products"):
+        for name in ("masked", "gated", "previous", "memory_products", "standardize"):
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f"{name} must be True or False, received {getattr(self, name)!r}.")
         if not isinstance(self.teacher, str):

@@ -97,12 +97,13 @@ def test_nothing_of_an_earlier_lifetime_remains():
     torch.testing.assert_close(one[3:], other[3:], atol=0.0, rtol=0.0)
 
 
-def recall(memory, shown, numbers, rounds):
+def recall(memory, shown, numbers, rounds, around=0):
     """How well a memory that writes all it is told knows, in the last of some rounds, what follows which item.
 
     Args:
         shown: ``[I, O]``, the items.
         numbers: ``[I, V]``, what follows each of them.
+        around: numbers that stand behind the items and are drawn anew at every step.
 
     Returns:
         Squared errors ``[I]`` as parts of the numbers' mean square, and the nearest item to what was recalled, ``[I]``.
@@ -114,6 +115,7 @@ def recall(memory, shown, numbers, rounds):
         memory.bias[contents:] = 9.0  # write all of it
     order = [torch.randperm(items) for _ in range(rounds)]
     rows = torch.cat([shown[k] for k in order])
+    rows = torch.cat([rows, torch.randn(len(rows), around)], dim=1)
     told = torch.nn.functional.pad(torch.cat([numbers[k] for k in order]), (0, 64 - contents)).roll(1, 0)
     seen = torch.cat([rows, rows.roll(1, 0)], dim=1)
     seen[0, len(seen[0]) // 2 :], told[0] = 0.0, 0.0
@@ -143,3 +145,14 @@ def test_products_tell_pairs_apart_and_sums_do_not():
         errors[products], _ = recall(memory, shown, numbers, rounds=60)
     assert float(errors[True].median()) < 0.1
     assert float(errors[False].median()) > 0.4
+
+
+def test_keys_of_some_numbers_find_an_item_again_among_others_that_change():
+    """Six items among thirty numbers that are drawn anew at every step."""
+    shown, numbers = torch.eye(6), torch.randn(6, 4)
+    errors = {}
+    for columns in (None, range(6)):
+        memory = KeyedMemory(36, 64, 1, key_size=32, value_size=4, columns=columns)
+        errors[columns], _ = recall(memory, shown, numbers, rounds=30, around=30)
+    assert float(errors[range(6)].median()) < 0.05
+    assert float(errors[None].median()) > 0.4

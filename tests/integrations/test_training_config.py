@@ -45,6 +45,9 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "training.md"
         (RL2Config, "imitate", 1.5),
         (RL2Config, "normalize", "some"),
         (RL2Config, "masked", 1),
+        (RL2Config, "standardize", 1),
+        (RL2Config, "memory_parts", "cue"),
+        (RL2Config, "read_size", -1),
         (RL2Config, "initial", 3),
         (RL2Config, "memory_keys", 0),
     ],
@@ -58,9 +61,9 @@ def test_a_keyed_memory_needs_what_it_reads():
     for options in ({}, {"encoder_size": 8}, {"previous": True}):
         with pytest.raises(ValueError, match="memory_heads=2 needs an encoder_size of at least 1 and previous=True"):
             RL2Config(memory_heads=2, **options)
-    for name in ("memory_units", "memory_products"):
+    for name, value in (("memory_units", 8), ("memory_products", True), ("memory_parts", ("cue",))):
         with pytest.raises(ValueError, match=f"{name}=.* belong to a keyed memory, received memory_heads=0"):
-            RL2Config(**{name: True if name == "memory_products" else 8})
+            RL2Config(**{name: value})
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
