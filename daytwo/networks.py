@@ -106,9 +106,10 @@ def _recall(observation, values, width, before, units, products, weights, at, me
     Args:
         observation: ``float32[2 O]``: the present one and the one before.
         values: ``float32[...]``: the layer's inputs, behind which what is read is written.
-        width: of the inputs; the last ``units`` of them are the state of the layer in front.
-        before: ``float32[units]``, that state one step ago.
-        units: of the recurrent layer in front, 0 for none.
+        width: of the inputs; the last ``units`` of them are the state of the layer in front, and what the memories before
+            this one recall.
+        before: ``float32[...]``, the same ``units`` numbers one step ago.
+        units: of the recurrent layer in front and of the memories before this one, 0 for none.
         products: whether keys are products of two maps.
         weights: those of the network.
         at: where the memory's begin.
@@ -168,7 +169,7 @@ def _recall(observation, values, width, before, units, products, weights, at, me
 @kernel
 def _forward(
     observations, fresh, sizes, kind, first, recurrent, front, gated, products, relu, weights, hidden, cell, memory,
-    work, out,
+    looked_at, work, out,
 ):  # fmt: skip
     """One step of a network in every lifetime.
 
@@ -191,13 +192,16 @@ def _forward(
             last recurrent layer, the gate after it.
         hidden: ``float32[N, recurrent, H]``, changed in place.
         cell: the same for the cells.
-        memory: ``float32[N, M, V, K]``, contents of a keyed memory before the last recurrent layer, which reads what
-            is recalled beside its inputs, as the first dense layer after the recurrent ones does; M is 0 for none.
+        memory: ``float32[N, L, M, V, K]``, contents of keyed memories before the last recurrent layer, which reads what
+            is recalled beside its inputs, as the first dense layer after the recurrent ones does; L is 0 for none. Each
+            of them reads what those before it recall.
+        looked_at: ``float32[N, (L - 1) M V]``, what all but the last of them recalled, changed in place.
         work: ``float32[7, W]``, scratch, W as `Network` computes it.
         out: ``float64[N, outputs]``.
     """
     layers = len(sizes) - 1
-    recalled = memory.shape[1] * memory.shape[2]
+    once = memory.shape[2] * memory.shape[3]
+    recalled = memory.shape[1] * once
     looking = first + (1 if front else 0)  # the layer that the keyed memory stands before
     for i in range(len(out)):
         if fresh[i]:
@@ -207,6 +211,7 @@ def _forward(
                     if kind == LSTM:
                         cell[i, layer, j] = np.float32(0.0)
             memory[i] = np.float32(0.0)
+            looked_at[i] = np.float32(0.0)
         values, sums = work[0], work[1]
         for k in range(sizes[0]):
             values[k] = observations[i, k]
@@ -223,8 +228,16 @@ def _forward(
             if gated and layer == first + recurrent:
                 width = 2 * width + (recalled if front else 0)
             if recalled and layer == looking:
-                at = _recall(observations[i], values, width, work[6], front, products, weights, at, memory[i], work[5])
-                width += recalled
+                for depth in range(memory.shape[1]):
+                    units = front + depth * once
+                    for j in range(depth * once):
+                        work[6, front + j] = looked_at[i, j]
+                    at = _recall(
+                        observations[i], values, width, work[6], units, products, weights, at, memory[i, depth], work[5]
+                    )
+                    width += once
+                for j in range(recalled - once):
+                    looked_at[i, j] = values[width - recalled + j]
             if recalled and layer == first + recurrent:
                 for j in range(recalled):
                     values[width + j] = work[4, sizes[first] + front + j]
@@ -361,8 +374,8 @@ class Network:
             tensors: weights by name: those of a Stable-Baselines3 policy's ``state_dict`` (dense, or sb3-contrib's LSTM
                 and dense), or those of DayTwo's recurrent policies: ``encoder.weight`` and ``encoder.bias`` (optional),
                 ``memory.key_weight``, ``memory.weight``, ``memory.bias`` and ``memory.content_weight`` (optional, after
-                an encoder; `daytwo.integrations.keyed_memory.KeyedMemory`; ``memory.product_weight`` and a GRU in
-                ``front.`` of it are optional), ``gru.input_weight``, ``gru.input_bias``, ``gru.state_weight``,
+                an encoder; `daytwo.integrations.keyed_memory.KeyedMemory`; ``memory.product_weight``, further ones in
+                ``deeper.0.`` and so on, and a GRU in ``front.`` are optional), ``gru.input_weight``, ``gru.input_bias``, ``gru.state_weight``,
                 ``gru.state_bias`` (`daytwo.integrations.gru.LifetimeGru`), ``gate.weight`` and ``gate.bias``
                 (optional), ``read_net.weight`` and ``read_net.bias`` (optional), ``action_net.weight`` and
                 ``action_net.bias``; ``log_std`` for continuous actions; ``input_scale``: what observations are
@@ -407,7 +420,7 @@ class Network:
             parts.append(take(f"{name}.bias"))
             width = sizes[-1]
             if self.recurrent and len(sizes) == self.first + self.recurrent + 1:
-                recalled = self.memory[0] * self.memory[1]
+                recalled = self.recalled
                 width = width * (2 if self.gated else 1) + recalled * (2 if self.gated and self.front else 1)
             add(matrix, width, matrix.shape[0])
             sizes.append(matrix.shape[0])
@@ -423,7 +436,8 @@ class Network:
             return count
 
         self.kind, self.first, self.recurrent, self.front, self.gated, self.products = LSTM, 0, 0, 0, False, False
-        self.memory = (0, 0, 0)  # heads, numbers of a content, numbers of a key
+        self.memory = (0, 0, 0, 0)  # keyed memories, heads, numbers of a content, numbers of a key
+        self.recalled = 0  # numbers that they recall
         if "gru.input_weight" in tensors:
             self.kind, self.recurrent = GRU, 1
             if "encoder.weight" in tensors:
@@ -438,14 +452,19 @@ class Network:
                     self.front, self.recurrent = take("front.state_weight").shape[1], 2
                     add_gru("front", taken)
                     taken += self.front
-                self._take_memory(take, sizes[0] // 2, taken, scale, parts, add, "memory.product_weight" in tensors)
-                taken += self.memory[0] * self.memory[1]
+                self.products = "memory.product_weight" in tensors
+                names = ["memory"]
+                while f"deeper.{len(names) - 1}.weight" in tensors:
+                    names.append(f"deeper.{len(names) - 1}")
+                for name in names:
+                    taken += self._take_memory(name, take, sizes[0] // 2, taken, scale, parts, add)
+                self.memory = (len(names), *self.memory[1:])
             count = add_gru("gru", taken)
             if "gate.weight" in tensors:
                 self.gated = True
                 gate = take("gate.weight")
                 parts.append(take("gate.bias"))
-                covered = count + (self.memory[0] * self.memory[1] if self.front else 0)
+                covered = count + (self.recalled if self.front else 0)
                 add(gate if self.first or scale is None else gate * scale, taken or sizes[-2], covered)
         while f"lstm_actor.weight_ih_l{self.recurrent}" in tensors:
             layer = self.recurrent
@@ -467,38 +486,44 @@ class Network:
         self.log_std = take("log_std") if "log_std" in tensors else None
         self.sizes = np.array(sizes, dtype=np.int64)
         self.weights = np.concatenate(parts).astype(np.float32)
-        heads, contents, keys = self.memory
+        _, heads, contents, keys = self.memory
         widest = max(
             4 * max(sizes),
-            2 * (max(sizes) + heads * contents) + self.front,
+            2 * (max(sizes) + self.recalled) + self.front,
             heads * (4 * keys + 2 * contents) + contents,
         )
         self._work = np.zeros((7, widest), dtype=np.float32)
 
     def _take_memory(
-        self, take: Any, observed: int, width: int, scale: Any, parts: list[np.ndarray], add: Any, products: bool
-    ) -> None:
-        """Append a keyed memory's weights to ``parts``."""
-        matrix, mixing = take("memory.weight"), take("memory.content_weight")
+        self, name: str, take: Any, observed: int, width: int, scale: Any, parts: list[np.ndarray], add: Any
+    ) -> int:
+        """Append a keyed memory's weights to ``parts``; returns how many numbers it recalls."""
+        matrix, mixing = take(f"{name}.weight"), take(f"{name}.content_weight")
         if mixing.ndim != 3 or mixing.shape[1] != 2 * mixing.shape[2]:
-            raise ValueError(f"Expected memory.content_weight of shape (M, 2V, V), received {mixing.shape}.")
+            raise ValueError(f"Expected {name}.content_weight of shape (M, 2V, V), received {mixing.shape}.")
         heads, _, contents = mixing.shape
-        keys = len(take("memory.key_weight")) // heads
-        self.memory, self.products = (heads, contents, keys), products
-        for name in ("key_weight", "product_weight")[: 2 if products else 1]:
-            to_keys = take(f"memory.{name}").copy()
+        keys = len(take(f"{name}.key_weight")) // heads
+        if self.recalled and self.memory[1:] != (heads, contents, keys):
+            raise ValueError(f"Expected {name} of the size of the first memory, {self.memory[1:]}, received another.")
+        self.memory = (1, heads, contents, keys)
+        for part in ("key_weight", "product_weight")[: 2 if self.products else 1]:
+            to_keys = take(f"{name}.{part}").copy()
             if scale is not None:
                 to_keys[:, :observed] *= scale[:observed]
-            add(to_keys, observed + self.front, heads * keys)
-        parts.append(take("memory.bias"))
+            add(to_keys, observed + self.front + self.recalled, heads * keys)
+        parts.append(take(f"{name}.bias"))
         add(matrix, width, heads * 2 * contents)
         parts.append(mixing.ravel())
+        self.recalled += heads * contents
+        return heads * contents
 
     def begin(self, lanes: int) -> None:
         """Clear the hidden state of ``lanes`` lifetimes."""
         width = int(self.sizes[self.first + 1 : self.first + 1 + self.recurrent].max(initial=0))
         shape = (lanes, self.recurrent, width)
         self._memory = np.zeros((lanes, *self.memory), dtype=np.float32)
+        once = self.memory[1] * self.memory[2]
+        self._looked_at = np.zeros((lanes, max(0, self.recalled - once)), dtype=np.float32)
         self._hidden = np.zeros(shape, dtype=np.float32)
         self._cell = np.zeros(shape if self.kind == LSTM else (0, 0, 0), dtype=np.float32)
 
@@ -520,6 +545,7 @@ class Network:
             self._hidden,
             self._cell,
             self._memory,
+            self._looked_at,
             self._work,
             out,
         )

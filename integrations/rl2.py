@@ -173,7 +173,9 @@ class GruPolicy(BasePolicy):
 
     Attributes:
         gru: the memory.
-        memory: beside it a keyed one, if there is one; its contents follow the GRU's units in the state.
+        memory: beside it a keyed one, if there is one.
+        deeper: further keyed ones, of which each looks at what those before it recall. In the state, the contents of all
+            follow the GRU's units, and then what all but the last recalled.
         front: a GRU that tells the keyed memory what to store, and where; its units come last in the state.
         input_scale: ``float32[D]``, what observations are multiplied with; learnt from the first rollout.
     """
@@ -190,6 +192,7 @@ class GruPolicy(BasePolicy):
         gated: bool = False,
         previous: bool = False,
         memory_heads: int = 0,
+        memory_layers: int = 1,
         memory_keys: int = 32,
         memory_contents: int = 16,
         memory_units: int = 0,
@@ -214,6 +217,8 @@ class GruPolicy(BasePolicy):
                 observation: what of the memory counts depends on what is seen.
             previous: show the observation before the present one as well (zeros when a lifetime begins).
             memory_heads: matrices of a keyed memory between encoder and GRU (see `KeyedMemory`); 0 for none.
+            memory_layers: how many such memories, one behind the other: from the second on they look things up by what
+                those before them recalled.
             memory_keys: numbers of its keys.
             memory_contents: numbers of its contents.
             memory_units: units of a GRU in front of the keyed memory; 0 for none. With it, the gate (``gated``) covers
@@ -245,6 +250,7 @@ class GruPolicy(BasePolicy):
             nn.init.orthogonal_(self.encoder.weight)
             nn.init.zeros_(self.encoder.bias)
         self.memory: KeyedMemory | None = None
+        self.deeper = nn.ModuleList()
         self.front: LifetimeGru | None = None
         seen, recalled = encoder_size or inputs, 0
         if memory_heads:
@@ -253,17 +259,23 @@ class GruPolicy(BasePolicy):
             if memory_units:
                 self.front = LifetimeGru(seen, memory_units, update_bias=update_bias)
                 seen += memory_units
-            self.memory = KeyedMemory(
-                observation_space.shape[0],
-                seen,
-                memory_heads,
-                key_size=memory_keys,
-                value_size=memory_contents,
-                front=memory_units,
-                products=memory_products,
-                columns=memory_columns,
-            )
-            recalled = self.memory.outputs
+            for depth in range(memory_layers):
+                memory = KeyedMemory(
+                    observation_space.shape[0],
+                    seen + recalled,
+                    memory_heads,
+                    key_size=memory_keys,
+                    value_size=memory_contents,
+                    front=memory_units + recalled,
+                    products=memory_products,
+                    columns=memory_columns,
+                )
+                if depth == 0:
+                    self.memory = memory
+                else:
+                    self.deeper.append(memory)
+                recalled += memory.outputs
+        self.recalled = recalled
         self.gru = LifetimeGru(seen + recalled, hidden_size, update_bias=update_bias)
         looked_at = 0 if not gated else hidden_size if self.front is None else hidden_size + recalled
         self.gate = nn.Linear(seen + recalled, looked_at) if gated else None
@@ -294,6 +306,7 @@ class GruPolicy(BasePolicy):
             "gated": self.gate is not None,
             "previous": self.previous,
             "memory_heads": 0 if self.memory is None else self.memory.heads,
+            "memory_layers": 1 + len(self.deeper),
             "memory_keys": 32 if self.memory is None else self.memory.key_size,
             "memory_contents": 16 if self.memory is None else self.memory.value_size,
             "memory_units": 0 if self.front is None else self.front.size,
@@ -307,30 +320,50 @@ class GruPolicy(BasePolicy):
 
     @property
     def state_size(self) -> int:
-        """Numbers of the state: the GRU's units, the keyed memory's contents, the units of the GRU in front."""
-        contents = 0 if self.memory is None else self.memory.size
-        return self.gru.size + contents + (0 if self.front is None else self.front.size)
+        """Numbers of the state: see `memory`, `deeper` and `front`."""
+        return sum(self._state_sizes())
+
+    def _memories(self) -> list[Any]:
+        """All keyed memories, in the order in which they recall."""
+        return [] if self.memory is None else [self.memory, *self.deeper]
+
+    def _state_sizes(self) -> list[int]:
+        """Numbers of its parts: the GRU's units, every memory's contents, what all but the last recalled, the front."""
+        memories = self._memories()
+        contents = [memory.size for memory in memories]
+        looked_at = sum(memory.outputs for memory in memories[:-1])
+        return [self.gru.size, *contents, looked_at, 0 if self.front is None else self.front.size]
 
     def _take_in(
         self, observations: torch.Tensor, start: torch.Tensor, keep: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """What the GRU takes in, ``[T, N, E]``, and the state after the last step but for the GRU's.
 
-        It takes in what is seen, the state in front and what the keyed memory recalls.
+        It takes in what is seen, the state in front and what the keyed memories recall.
         """
         scaled = observations * self.input_scale
         seen = scaled if self.encoder is None else torch.tanh(self.encoder(scaled))
-        if self.memory is None:
-            return seen, start[:, self.gru.size :]
-        if self.front is None:
-            recalled, contents = self.memory(scaled, seen, start[:, self.gru.size :], keep)
-            return torch.cat([seen, recalled], dim=-1), contents
-        before = start[:, -self.front.size :]
-        states = self._run(self.front, seen, before, keep)
-        seen = torch.cat([seen, states], dim=-1)
-        path = torch.cat([before.unsqueeze(0), states])
-        recalled, contents = self.memory(scaled, seen, start[:, self.gru.size : -self.front.size], keep, path)
-        return torch.cat([seen, recalled], dim=-1), torch.cat([contents, states[-1].detach()], dim=-1)
+        _, *contents, looked_at, before = start.split(self._state_sizes(), dim=1)
+        # What stands behind the observation in the memories' keys: ``[T + 1, N, S]``, before the first step and after
+        # every step.
+        path: torch.Tensor | None = None
+        if self.front is not None:
+            states = self._run(self.front, seen, before, keep)
+            seen = torch.cat([seen, states], dim=-1)
+            path, before = torch.cat([before.unsqueeze(0), states]), states[-1].detach()
+        after, last, known = [], [], 0
+        memories = self._memories()
+        for k, memory in enumerate(memories):
+            recalled, kept = memory(scaled, seen, contents[k], keep, path)
+            seen = torch.cat([seen, recalled], dim=-1)
+            after.append(kept)
+            if k + 1 < len(memories):
+                earlier = looked_at[:, known : known + memory.outputs].unsqueeze(0)
+                part = torch.cat([earlier, recalled])
+                path = part if path is None else torch.cat([path, part], dim=-1)
+                last.append(recalled[-1].detach())
+                known += memory.outputs
+        return seen, torch.cat([*after, *last, before], dim=-1)
 
     def _run(self, gru: LifetimeGru, taken: torch.Tensor, start: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
         """A recurrent layer's states, ``[T, N, H]``; one step without gradients takes a shorter way."""
@@ -349,7 +382,7 @@ class GruPolicy(BasePolicy):
             taken: ``[..., E]``, what the GRU took in.
         """
         parts = [states]
-        recalled = [] if self.memory is None else [taken[..., -self.memory.outputs :]]
+        recalled = [taken[..., -self.recalled :]] if self.recalled else []
         if self.gate is not None:
             looked_at = states if self.front is None else torch.cat([states, *recalled], dim=-1)
             parts.append(looked_at * torch.sigmoid(self.gate(taken)))
@@ -392,7 +425,7 @@ class GruPolicy(BasePolicy):
             taken, rest = self._take_in(observations.unsqueeze(0), state, keep.unsqueeze(0))
             new = self._run(self.gru, taken, state[:, : self.gru.size], keep.unsqueeze(0))[0]
             read = self._read(new, taken[0])
-            return (new if self.memory is None else torch.cat([new, rest], dim=1)), read
+            return torch.cat([new, rest], dim=1), read
 
     @staticmethod
     def _step_gru(gru: LifetimeGru, taken: torch.Tensor, state: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
@@ -415,7 +448,18 @@ class GruPolicy(BasePolicy):
 
     def tensors(self) -> dict[str, np.ndarray]:
         """The weights it acts with, as `daytwo.networks.Network` takes them."""
-        kept = ("input_scale", "encoder.", "front.", "memory.", "gru.", "gate.", "read_net.", "action_net.", "log_std")
+        kept = (
+            "input_scale",
+            "encoder.",
+            "front.",
+            "memory.",
+            "deeper.",
+            "gru.",
+            "gate.",
+            "read_net.",
+            "action_net.",
+            "log_std",
+        )
         return {
             name: tensor.detach().cpu().numpy().copy()
             for name, tensor in self.state_dict().items()
@@ -1004,6 +1048,7 @@ class RL2Trainer:
                 "gated": config.gated,
                 "previous": config.previous,
                 "memory_heads": config.memory_heads,
+                "memory_layers": config.memory_layers,
                 "memory_keys": config.memory_keys,
                 "memory_contents": config.memory_contents,
                 "memory_units": config.memory_units,
@@ -1109,8 +1154,8 @@ class RL2Trainer:
                 "previous": self.config.previous,
                 **{
                     name: getattr(self.config, name)
-                    for name in ("memory_heads", "memory_units", "memory_products", "read_size")
-                    if getattr(self.config, name)
+                    for name in ("memory_heads", "memory_layers", "memory_units", "memory_products", "read_size")
+                    if getattr(self.config, name) != getattr(type(self.config), name)
                 },
                 "inputs": self.spec.layout.size * (2 if self.config.previous else 1),
                 "parameters": sum(tensor.size for tensor in self.tensors().values()),

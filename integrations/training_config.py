@@ -113,6 +113,8 @@ class RL2Config:
         previous: show the observation before the present one as well.
         memory_heads: matrices of a keyed memory beside the GRU, which stores what belongs to an item under a key that
             is computed from what is seen; needs an encoder and ``previous``. 0 for none.
+        memory_layers: keyed memories one behind the other: from the second on, things are looked up by what the ones
+            before recalled.
         memory_keys: numbers of a key.
         memory_contents: numbers of what is stored under it.
         memory_units: units of a GRU in front of the keyed memory, which says what to store, and where; 0 for none.
@@ -156,6 +158,7 @@ class RL2Config:
     gated: bool = False
     previous: bool = False
     memory_heads: int = 0
+    memory_layers: int = 1
     memory_keys: int = 32
     memory_contents: int = 16
     memory_units: int = 0
@@ -194,7 +197,7 @@ class RL2Config:
         if self.rollout_steps is not None:
             _whole(self, 1, "rollout_steps")
         _whole(self, 1, "hidden_size", "lifetimes_per_batch", "batches_per_update", "epochs", "value_size")
-        _whole(self, 1, "memory_keys", "memory_contents")
+        _whole(self, 1, "memory_layers", "memory_keys", "memory_contents")
         _whole(self, 0, "encoder_size", "warmup_updates", "memory_heads", "memory_units", "read_size")
         if self.memory_heads and not (self.encoder_size and self.previous):
             raise ValueError(
@@ -204,11 +207,10 @@ class RL2Config:
         if not isinstance(self.memory_parts, tuple | list) or not all(isinstance(x, str) for x in self.memory_parts):
             raise ValueError(f"memory_parts must be names of parts of the observation, received {self.memory_parts!r}.")
         object.__setattr__(self, "memory_parts", tuple(self.memory_parts))
-        if (self.memory_units or self.memory_products or self.memory_parts) and not self.memory_heads:
-            raise ValueError(
-                f"memory_units={self.memory_units}, memory_products={self.memory_products} and "
-                f"memory_parts={self.memory_parts} belong to a keyed memory, received memory_heads=0."
-            )
+        further = ("memory_layers", "memory_units", "memory_products", "memory_parts")
+        if not self.memory_heads and any(getattr(self, name) != getattr(RL2Config, name) for name in further):
+            told = ", ".join(f"{name}={getattr(self, name)}" for name in further)
+            raise ValueError(f"{told} belong to a keyed memory, received memory_heads=0.")
         _number(self, 0.0, INFINITY, "learning_rate", "clip_range", "gradient_clip", "std", open_below=True)
         _number(self, 0.0, 1.0, "final_learning_rate", "discount", "gae_lambda", "entropy_until", "imitate")
         _number(self, 0.0, 1.0, "teacher_share", "first_level")

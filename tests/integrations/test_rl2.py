@@ -138,7 +138,7 @@ def test_lanes_live_through_different_parts_of_the_course():
 
 
 FRONT = {"memory_heads": 2, "memory_units": 7, "memory_products": True}
-MEMORIES = [{}, {"memory_heads": 2}, FRONT, {**FRONT, "gated": True}, {**FRONT, "read_size": 9}]
+MEMORIES = [{}, {"memory_heads": 2}, FRONT, {**FRONT, "gated": True}, {**FRONT, "memory_layers": 3, "read_size": 9}]
 
 
 @pytest.mark.parametrize("memory", MEMORIES)
@@ -228,11 +228,12 @@ KEYED = {"previous": True, "encoder_size": 6, "memory_heads": 2, "memory_keys": 
         {**READS, **KEYED},
         {**KEYED, "memory_products": True, "memory_parts": ("time", "level")},
         {**KEYED, **FRONT},
+        {**KEYED, "memory_layers": 2},
         {"read_size": 9},
         {**READS, "read_size": 9},
-        READS | KEYED | FRONT | {"read_size": 9},
+        READS | KEYED | FRONT | {"memory_layers": 3, "read_size": 9},
     ],
-    ids=["plain", "reads", "keyed", "both", "products", "front", "layer", "gated layer", "all"],
+    ids=["plain", "reads", "keyed", "both", "products", "front", "deeper", "layer", "gated layer", "all"],
 )
 @pytest.mark.parametrize("env_id", [BANDIT, "daytwo/PointRobot-v0"])
 def test_the_agent_acts_as_the_policy_does(env_id, extra):

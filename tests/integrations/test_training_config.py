@@ -48,6 +48,7 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "training.md"
         (RL2Config, "standardize", 1),
         (RL2Config, "memory_parts", "cue"),
         (RL2Config, "read_size", -1),
+        (RL2Config, "memory_layers", 0),
         (RL2Config, "initial", 3),
         (RL2Config, "memory_keys", 0),
     ],
@@ -61,7 +62,8 @@ def test_a_keyed_memory_needs_what_it_reads():
     for options in ({}, {"encoder_size": 8}, {"previous": True}):
         with pytest.raises(ValueError, match="memory_heads=2 needs an encoder_size of at least 1 and previous=True"):
             RL2Config(memory_heads=2, **options)
-    for name, value in (("memory_units", 8), ("memory_products", True), ("memory_parts", ("cue",))):
+    further = (("memory_layers", 2), ("memory_units", 8), ("memory_products", True), ("memory_parts", ("cue",)))
+    for name, value in further:
         with pytest.raises(ValueError, match=f"{name}=.* belong to a keyed memory, received memory_heads=0"):
             RL2Config(**{name: value})
 
