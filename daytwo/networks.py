@@ -106,8 +106,8 @@ def _recall(observation, values, width, before, units, products, weights, at, me
     Args:
         observation: ``float32[2 O]``: the present one and the one before.
         values: ``float32[...]``: the layer's inputs, behind which what is read is written.
-        width: of the inputs; the last ``units`` of them are the state of the layer in front, and what the memories before
-            this one recall.
+        width: of the inputs; the last ``units`` of them are the state of the layer in front, and what the memories
+            before this one recall.
         before: ``float32[...]``, the same ``units`` numbers one step ago.
         units: of the recurrent layer in front and of the memories before this one, 0 for none.
         products: whether keys are products of two maps.
@@ -375,11 +375,11 @@ class Network:
                 and dense), or those of DayTwo's recurrent policies: ``encoder.weight`` and ``encoder.bias`` (optional),
                 ``memory.key_weight``, ``memory.weight``, ``memory.bias`` and ``memory.content_weight`` (optional, after
                 an encoder; `daytwo.integrations.keyed_memory.KeyedMemory`; ``memory.product_weight``, further ones in
-                ``deeper.0.`` and so on, and a GRU in ``front.`` are optional), ``gru.input_weight``, ``gru.input_bias``, ``gru.state_weight``,
-                ``gru.state_bias`` (`daytwo.integrations.gru.LifetimeGru`), ``gate.weight`` and ``gate.bias``
-                (optional), ``read_net.weight`` and ``read_net.bias`` (optional), ``action_net.weight`` and
-                ``action_net.bias``; ``log_std`` for continuous actions; ``input_scale``: what observations are
-                multiplied with.
+                ``deeper.0.`` and so on, and a GRU in ``front.`` are optional), ``gru.input_weight``,
+                ``gru.input_bias``, ``gru.state_weight``, ``gru.state_bias`` (`daytwo.integrations.gru.LifetimeGru`),
+                ``gate.weight`` and ``gate.bias`` (optional), ``read_net.weight`` and ``read_net.bias`` (optional),
+                ``action_net.weight`` and ``action_net.bias``; ``log_std`` for continuous actions; ``input_scale``: what
+                observations are multiplied with.
             activation: of the hidden dense layers, ``tanh`` or ``relu``.
 
         Raises:

@@ -174,8 +174,8 @@ class GruPolicy(BasePolicy):
     Attributes:
         gru: the memory.
         memory: beside it a keyed one, if there is one.
-        deeper: further keyed ones, of which each looks at what those before it recall. In the state, the contents of all
-            follow the GRU's units, and then what all but the last recalled.
+        deeper: further keyed ones, of which each looks at what those before it recall. In the state, the contents of
+            all follow the GRU's units, and then what all but the last recalled.
         front: a GRU that tells the keyed memory what to store, and where; its units come last in the state.
         input_scale: ``float32[D]``, what observations are multiplied with; learnt from the first rollout.
     """
