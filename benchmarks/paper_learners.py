@@ -41,6 +41,19 @@ LONG = {
     "learning_rate": 3e-3,
     "entropy": 0.05,
 }
+# For three tenths of the run it predicts what tuned UCB1 would do, and then rewards teach.
+IMITATOR = {
+    "rollout_steps": None,
+    "hidden_size": 96,
+    "gated": True,
+    "previous": True,
+    "encoder_size": 64,
+    "lifetimes_per_batch": 16,
+    "batches_per_update": 16,
+    "entropy": 0.01,
+    "imitate": 0.3,
+    "teacher": "ucb1",
+}
 # A gate, the observation before the present one and a keyed memory; rewards alone teach.
 PLANNER = {
     "rollout_steps": None,
@@ -88,6 +101,22 @@ ROWS: dict[str, tuple[str, dict[str, Any], int, dict[str, Any], float, str]] = {
         LONG,
         83.3,
         "tuned UCB1 83.31; published RL2 83.5",
+    ),
+    "bandit n=100 k=5, imitating UCB1 first": (
+        "daytwo/Bandit-v0",
+        {"arms": 5, "pulls": 100, **BANDIT},
+        30_000_000,
+        IMITATOR,
+        78.4,
+        "as above",
+    ),
+    "bandit n=100 k=10, imitating UCB1 first": (
+        "daytwo/Bandit-v0",
+        {"arms": 10, "pulls": 100, **BANDIT},
+        30_000_000,
+        IMITATOR,
+        83.3,
+        "as above",
     ),
     "mdp n=10": (
         "daytwo/TabularMDP-v0",
