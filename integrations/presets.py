@@ -1,8 +1,8 @@
 """How to train which algorithm on which environment, where nothing else is asked for.
 
 A preset's ``steps`` are those of the whole run and its ``settings`` say which course is lived and how it is paid; a
-preset never changes the tasks. Everything else is a field of the algorithm's config, and what a family's line does not
-name is as ``default`` says, and then as the config class does.
+preset never changes the tasks. Everything else is a field of the algorithm's config, and what a line does not name is
+as the config class says. ``default`` is for environments without a line of their own.
 """
 
 from collections.abc import Mapping
@@ -18,11 +18,16 @@ KEYED = {"encoder_size": 64, "gated": True, "previous": True, "memory_heads": 2}
 # The same behind a recurrent layer that tells it what to store, and many small gradient steps.
 FRONT = {**KEYED, "memory_units": 64, "lifetimes_per_batch": 16, "batches_per_update": 16}
 
+RECURRENT_PPO = {"steps": 4_000_000, "discount": 0.99}
+PPO = {"steps": 4_000_000, "learning_rate": 3e-3, "discount": 0.99, "gae_lambda": 0.95}
+STATISTICS = {**PPO, "policy_layers": (64, 64), "value_layers": (64, 64)}
+
 # One line per family.
 # fmt: off
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "rl2": {
-        "default": {"steps": 10_000_000},
+        "default": {"steps": 10_000_000, **FRONT},
+        "Mixture": {"steps": 10_000_000},
         "Bandit": {"steps": 50_000_000, "learning_rate": 3e-3, "entropy": 0.04, "entropy_until": 0.9, "discount": 0.995},  # noqa: E501
         "TabularMDP": {"steps": 20_000_000, **KEYED, "learning_rate": 3e-3, "entropy": 0.03, "gae_lambda": 0.5},
         "DarkRoom": {"steps": 14_000_000, **FRONT, "entropy": 0.01, "imitate": 0.1},
@@ -36,16 +41,16 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "CartPole": {"steps": 36_000_000, "encoder_size": 32, "previous": True, "rollout_steps": 128, "lifetimes_per_batch": 16, "batches_per_update": 16, "entropy": 0.0, "discount": 0.995, "belief": 1.0, "imitate": 1.0},  # noqa: E501
     },
     "recurrent-ppo": {
-        "default": {"steps": 4_000_000, "discount": 0.99},
-        "DarkRoom": {"discount": 0.95},
+        "default": RECURRENT_PPO,
+        "DarkRoom": {**RECURRENT_PPO, "discount": 0.95},
     },
     "ppo": {
-        "default": {"steps": 4_000_000, "learning_rate": 3e-3, "discount": 0.99, "gae_lambda": 0.95},
-        "Bandit": {"discount": 0.95, "gae_lambda": 0.8},
+        "default": PPO,
+        "Bandit": {**PPO, "discount": 0.95, "gae_lambda": 0.8},
     },
     "ppo-statistics": {
-        "default": {"steps": 4_000_000, "learning_rate": 3e-3, "discount": 0.99, "gae_lambda": 0.95, "policy_layers": (64, 64), "value_layers": (64, 64)},  # noqa: E501
-        "Bandit": {"discount": 0.95, "gae_lambda": 0.8, "lifetimes_per_batch": 32},
+        "default": STATISTICS,
+        "Bandit": {**STATISTICS, "discount": 0.95, "gae_lambda": 0.8, "lifetimes_per_batch": 32},
     },
     "dpt": {
         "default": {"steps": 4_000_000},
@@ -61,7 +66,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
 
 @dataclass(frozen=True)
 class Preset:
-    """One line of `PRESETS`, with the defaults.
+    """One line of `PRESETS`, taken apart.
 
     Attributes:
         steps: of the whole run.
@@ -89,8 +94,8 @@ def find_preset(algorithm: str, env_id: Any) -> Preset:
         env_id: an environment's id; one without a line of its own has the default.
     """
     lines = PRESETS[algorithm]
-    both = {**lines["default"], **lines.get(family_key(env_id), {})}
-    return Preset(both.pop("steps"), both.pop("settings", {}), both)
+    line = dict(lines.get(family_key(env_id), lines["default"]))
+    return Preset(line.pop("steps"), line.pop("settings", {}), line)
 
 
 def settings_with(preset: Preset, given: Mapping[str, Any]) -> dict[str, Any]:
