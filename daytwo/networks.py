@@ -168,8 +168,8 @@ def _recall(observation, values, width, before, units, products, weights, at, me
 
 @kernel
 def _forward(
-    observations, fresh, sizes, kind, first, recurrent, front, gated, products, relu, weights, hidden, cell, memory,
-    looked_at, work, out,
+    observations, fresh, sizes, kind, first, recurrent, front, gated, products, clearing, relu, weights, hidden, cell,
+    memory, looked_at, work, out,
 ):  # fmt: skip
     """One step of a network in every lifetime.
 
@@ -186,6 +186,7 @@ def _forward(
             the gate looks at what the last recurrent layer took in. With a layer in ``front`` it covers what is
             recalled as well.
         products: whether the keyed memory's keys are products of two maps.
+        clearing: a column of the observations: where it is not 0, GRUs begin anew; -1 for none.
         relu: hidden dense layers use ReLU instead of tanh.
         weights: ``float32[...]``, layer after layer: bias, then the matrix input by input (recurrent layers: both
             matrices, and between them a GRU's bias of the candidate's recurrent part); a keyed memory's before the
@@ -212,6 +213,7 @@ def _forward(
                         cell[i, layer, j] = np.float32(0.0)
             memory[i] = np.float32(0.0)
             looked_at[i] = np.float32(0.0)
+        blank = clearing >= 0 and observations[i, clearing] >= np.float32(0.5)
         values, sums = work[0], work[1]
         for k in range(sizes[0]):
             values[k] = observations[i, k]
@@ -247,7 +249,7 @@ def _forward(
                 for j in range(width):
                     work[4, j] = values[j]
                 for j in range(count):
-                    work[2, j] = hidden[i, k, j]
+                    work[2, j] = np.float32(0.0) if blank else hidden[i, k, j]
                 if front and k == 0:
                     for j in range(count):
                         work[6, j] = hidden[i, k, j]
@@ -378,7 +380,8 @@ class Network:
                 ``deeper.0.`` and so on, and a GRU in ``front.`` are optional), ``gru.input_weight``,
                 ``gru.input_bias``, ``gru.state_weight``, ``gru.state_bias`` (`daytwo.integrations.gru.LifetimeGru`),
                 ``gate.weight`` and ``gate.bias`` (optional), ``read_net.weight`` and ``read_net.bias`` (optional),
-                ``action_net.weight`` and ``action_net.bias``; ``log_std`` for continuous actions; ``input_scale``: what
+                ``action_net.weight`` and ``action_net.bias``; ``log_std`` for continuous actions; ``clear_column``
+                (optional): a number of the observation, one step after which the GRUs begin anew; ``input_scale``: what
                 observations are multiplied with.
             activation: of the hidden dense layers, ``tanh`` or ``relu``.
 
@@ -436,6 +439,7 @@ class Network:
             return count
 
         self.kind, self.first, self.recurrent, self.front, self.gated, self.products = LSTM, 0, 0, 0, False, False
+        self.clearing = -1
         self.memory = (0, 0, 0, 0)  # keyed memories, heads, numbers of a content, numbers of a key
         self.recalled = 0  # numbers that they recall
         if "gru.input_weight" in tensors:
@@ -460,6 +464,9 @@ class Network:
                     taken += self._take_memory(name, take, sizes[0] // 2, taken, scale, parts, add)
                 self.memory = (len(names), *self.memory[1:])
             count = add_gru("gru", taken)
+            if "clear_column" in tensors:
+                # It is the previous observation, the second half, that is looked at.
+                self.clearing = sizes[0] // 2 + int(take("clear_column"))
             if "gate.weight" in tensors:
                 self.gated = True
                 gate = take("gate.weight")
@@ -540,6 +547,7 @@ class Network:
             self.front,
             self.gated,
             self.products,
+            self.clearing,
             self.relu,
             self.weights,
             self._hidden,

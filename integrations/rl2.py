@@ -37,6 +37,8 @@ from daytwo.networks import CHECKPOINT_KIND, describe_interface
 NORMALIZATIONS = ("step", "all", "none")
 # The hidden task is predicted at every fifth step: it changes slowly, and its head is wide.
 BELIEF_STRIDE = 5
+# Of the network's options those that a checkpoint's description names only where they differ from the default.
+TOLD_IF_CHANGED = ("memory_heads", "memory_layers", "memory_units", "memory_products", "episodic", "read_size")
 # What a Stable-Baselines3 schedule is: a function of the share of training that remains, from 1 to 0.
 Schedule = Callable[[float], float]
 
@@ -198,6 +200,7 @@ class GruPolicy(BasePolicy):
         memory_units: int = 0,
         memory_products: bool = False,
         memory_columns: Sequence[int] | None = None,
+        clear_column: int | None = None,
         read_size: int = 0,
         value_size: int = 64,
         std: float = 0.5,
@@ -225,6 +228,8 @@ class GruPolicy(BasePolicy):
                 what is recalled as well.
             memory_products: the keyed memory's keys are products of two maps.
             memory_columns: numbers of the observation that its keys come from at first; None for all.
+            clear_column: a number of the observation; one step after it was 1 the GRUs begin anew, so that only what
+                the keyed memory holds lasts. None for never.
             read_size: units of a dense layer between all that and the heads; 0 for none.
             value_size: hidden units of the value's head.
             std: standard deviation of continuous actions at the start.
@@ -249,6 +254,10 @@ class GruPolicy(BasePolicy):
             self.encoder = nn.Linear(inputs, encoder_size)
             nn.init.orthogonal_(self.encoder.weight)
             nn.init.zeros_(self.encoder.bias)
+        if clear_column is not None and not previous:
+            raise ValueError("A clear_column is looked for in the previous observation: it needs previous=True.")
+        self.clear_column: torch.Tensor | None
+        self.register_buffer("clear_column", None if clear_column is None else torch.tensor(int(clear_column)))
         self.memory: KeyedMemory | None = None
         self.deeper = nn.ModuleList()
         self.front: LifetimeGru | None = None
@@ -311,6 +320,7 @@ class GruPolicy(BasePolicy):
             "memory_contents": 16 if self.memory is None else self.memory.value_size,
             "memory_units": 0 if self.front is None else self.front.size,
             "memory_products": self.memory is not None and self.memory.product_weight is not None,
+            "clear_column": None if self.clear_column is None else int(self.clear_column),
             "read_size": 0 if self.read_net is None else self.read_net.out_features,
             "value_size": self.value_net[0].out_features,
             "auxiliary": self.auxiliary_net is not None,
@@ -348,7 +358,7 @@ class GruPolicy(BasePolicy):
         # every step.
         path: torch.Tensor | None = None
         if self.front is not None:
-            states = self._run(self.front, seen, before, keep)
+            states = self._run(self.front, seen, before, self._kept(observations, keep))
             seen = torch.cat([seen, states], dim=-1)
             path, before = torch.cat([before.unsqueeze(0), states]), states[-1].detach()
         after, last, known = [], [], 0
@@ -364,6 +374,12 @@ class GruPolicy(BasePolicy):
                 last.append(recalled[-1].detach())
                 known += memory.outputs
         return seen, torch.cat([*after, *last, before], dim=-1)
+
+    def _kept(self, observations: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
+        """Where the GRUs' states are kept: ``keep``, and 0 too where the previous observation says to clear them."""
+        if self.clear_column is None:
+            return keep
+        return keep * (observations[..., observations.shape[-1] // 2 + int(self.clear_column)] < 0.5)
 
     def _run(self, gru: LifetimeGru, taken: torch.Tensor, start: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
         """A recurrent layer's states, ``[T, N, H]``; one step without gradients takes a shorter way."""
@@ -401,7 +417,7 @@ class GruPolicy(BasePolicy):
             keep: ``[T, N]``: 0 where a lifetime begins with this step's observation, else 1.
         """
         taken, _ = self._take_in(observations, start, keep)
-        states = self.gru(taken, start[:, : self.gru.size], keep)
+        states = self.gru(taken, start[:, : self.gru.size], self._kept(observations, keep))
         return states, self._read(states, taken)
 
     def forward(self, observations: torch.Tensor, start: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
@@ -422,8 +438,9 @@ class GruPolicy(BasePolicy):
             The new state ``[N, state_size]``, and what the heads read ``[N, R]``.
         """
         with torch.no_grad():
-            taken, rest = self._take_in(observations.unsqueeze(0), state, keep.unsqueeze(0))
-            new = self._run(self.gru, taken, state[:, : self.gru.size], keep.unsqueeze(0))[0]
+            rows, kept = observations.unsqueeze(0), keep.unsqueeze(0)
+            taken, rest = self._take_in(rows, state, kept)
+            new = self._run(self.gru, taken, state[:, : self.gru.size], self._kept(rows, kept))[0]
             read = self._read(new, taken[0])
             return torch.cat([new, rest], dim=1), read
 
@@ -450,6 +467,7 @@ class GruPolicy(BasePolicy):
         """The weights it acts with, as `daytwo.networks.Network` takes them."""
         kept = (
             "input_scale",
+            "clear_column",
             "encoder.",
             "front.",
             "memory.",
@@ -1054,6 +1072,7 @@ class RL2Trainer:
                 "memory_units": config.memory_units,
                 "memory_products": config.memory_products,
                 "memory_columns": self._columns(config.memory_parts),
+                "clear_column": self.spec.layout["episode_start"].start if config.episodic else None,
                 "read_size": config.read_size,
                 "value_size": config.value_size,
                 "std": config.std,
@@ -1154,7 +1173,7 @@ class RL2Trainer:
                 "previous": self.config.previous,
                 **{
                     name: getattr(self.config, name)
-                    for name in ("memory_heads", "memory_layers", "memory_units", "memory_products", "read_size")
+                    for name in TOLD_IF_CHANGED
                     if getattr(self.config, name) != getattr(type(self.config), name)
                 },
                 "inputs": self.spec.layout.size * (2 if self.config.previous else 1),

@@ -120,6 +120,8 @@ class RL2Config:
         memory_units: units of a GRU in front of the keyed memory, which says what to store, and where; 0 for none.
         memory_products: keys are products of two maps, which tell pairs of things apart.
         memory_parts: names of the parts of the observation that keys come from at first; none for all of it.
+        episodic: clear the GRUs one step after every episode's start, so that only what is in the keyed memory lasts
+            longer.
         read_size: units of a dense layer between the memory and the heads; 0 for none.
         update_bias: of the GRU's update gate at the start: above 0 it keeps its state before it has learnt to.
         rollout_steps: steps each lane takes between two updates, through all of which gradients flow; the state is
@@ -164,6 +166,7 @@ class RL2Config:
     memory_units: int = 0
     memory_products: bool = False
     memory_parts: tuple[str, ...] = ()
+    episodic: bool = False
     read_size: int = 0
     update_bias: float = 1.0
     rollout_steps: int | None = 100
@@ -207,7 +210,7 @@ class RL2Config:
         if not isinstance(self.memory_parts, tuple | list) or not all(isinstance(x, str) for x in self.memory_parts):
             raise ValueError(f"memory_parts must be names of parts of the observation, received {self.memory_parts!r}.")
         object.__setattr__(self, "memory_parts", tuple(self.memory_parts))
-        further = ("memory_layers", "memory_units", "memory_products", "memory_parts")
+        further = ("memory_layers", "memory_units", "memory_products", "memory_parts", "episodic")
         if not self.memory_heads and any(getattr(self, name) != getattr(RL2Config, name) for name in further):
             told = ", ".join(f"{name}={getattr(self, name)}" for name in further)
             raise ValueError(f"{told} belong to a keyed memory, received memory_heads=0.")
@@ -218,7 +221,7 @@ class RL2Config:
         _number(self, -INFINITY, INFINITY, "update_bias")
         if self.normalize not in ("step", "all", "none"):
             raise ValueError(f"normalize must be one of 'step', 'all', 'none', received {self.normalize!r}.")
-        for name in ("masked", "gated", "previous", "memory_products", "standardize"):
+        for name in ("masked", "gated", "previous", "memory_products", "episodic", "standardize"):
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f"{name} must be True or False, received {getattr(self, name)!r}.")
         if not isinstance(self.teacher, str):

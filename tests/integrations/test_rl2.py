@@ -138,7 +138,13 @@ def test_lanes_live_through_different_parts_of_the_course():
 
 
 FRONT = {"memory_heads": 2, "memory_units": 7, "memory_products": True}
-MEMORIES = [{}, {"memory_heads": 2}, FRONT, {**FRONT, "gated": True}, {**FRONT, "memory_layers": 3, "read_size": 9}]
+MEMORIES = [
+    {},
+    {"memory_heads": 2},
+    FRONT,
+    {**FRONT, "gated": True},
+    {**FRONT, "memory_layers": 3, "read_size": 9, "clear_column": 6},
+]
 
 
 @pytest.mark.parametrize("memory", MEMORIES)
@@ -157,6 +163,21 @@ def test_the_state_is_carried_from_one_rollout_to_the_next(memory):
     assert np.abs(model.state).max() > 0.0
     model.collect_rollouts(model.env, model._init_callback(None))
     np.testing.assert_allclose(model.rollout.start, state[0], atol=1e-6)
+
+
+def test_a_gru_can_begin_anew_with_every_episode():
+    env = lanes_of(6)
+    column = env.env.lifetime_spec.layout["episode_start"].start
+    networks = {"hidden_size": 12, "previous": True, "clear_column": column}
+    policy = small(env, batch_lifetimes=3, policy_kwargs=networks).policy
+    rows = torch.rand(3, 6, 2 * env.observation_space.shape[0])
+    rows[:, :, env.observation_space.shape[0] + column] = torch.tensor([0.0, 1.0, 0.0])[:, None]
+    with torch.no_grad():
+        one, other = (policy.unroll(rows, torch.rand(6, policy.state_size), torch.ones(3, 6))[0] for _ in range(2))
+    assert float((one[0] - other[0]).abs().max()) > 0.01
+    torch.testing.assert_close(one[1:], other[1:], atol=0.0, rtol=0.0)
+    with pytest.raises(ValueError, match="needs previous=True"):
+        small(lanes_of(6), policy_kwargs={"hidden_size": 12, "clear_column": column})
 
 
 def test_a_run_may_begin_with_the_first_stage_alone():
@@ -228,10 +249,10 @@ KEYED = {"previous": True, "encoder_size": 6, "memory_heads": 2, "memory_keys": 
         {**READS, **KEYED},
         {**KEYED, "memory_products": True, "memory_parts": ("time", "level")},
         {**KEYED, **FRONT},
-        {**KEYED, "memory_layers": 2},
+        {**KEYED, "memory_layers": 2, "episodic": True},
         {"read_size": 9},
         {**READS, "read_size": 9},
-        READS | KEYED | FRONT | {"memory_layers": 3, "read_size": 9},
+        READS | KEYED | FRONT | {"memory_layers": 3, "read_size": 9, "episodic": True},
     ],
     ids=["plain", "reads", "keyed", "both", "products", "front", "deeper", "layer", "gated layer", "all"],
 )
