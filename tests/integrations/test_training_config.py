@@ -108,7 +108,7 @@ def test_presets_name_known_families_fields_and_settings_only():
         fields = field_names(ALGORITHMS[algorithm].config_class())
         assert "steps" in lines["default"]
         for family, line in lines.items():
-            assert family in families | {"default"}
+            assert family in families | {"default", "Mixture"}
             assert set(line) <= {"steps", "settings", *fields}
             assert set(line.get("settings", {})) <= set(PRESET_SETTINGS)
 
