@@ -22,7 +22,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import nn
 
 from daytwo.agent import LifetimeSpec, find_checkpoint, make_agent
-from daytwo.course import Course
+from daytwo.course import Course, Stage
 from daytwo.integrations.agent_memory import memory_of, restore_memory
 from daytwo.integrations.gru import LifetimeGru, clear, step_gates
 from daytwo.integrations.keyed_memory import KeyedMemory
@@ -1023,18 +1023,19 @@ class RL2Trainer:
             teacher: who chooses what is lived, as `LifetimeVecEnv` takes it.
         """
         self.config, self.total, self.seed = config, int(steps), int(seed)
-        if config.first_level and teacher is not None:
-            raise ValueError("first_level and a teacher both choose what is lived: leave one of them out.")
+        if config.first_share and teacher is not None:
+            raise ValueError("first_share and a teacher both choose what is lived: leave one of them out.")
         lanes = config.lifetimes_per_batch * config.batches_per_update if num_envs is None else int(num_envs)
         extra = {"privileged": True} if config.auxiliary or config.belief else {}
         self.lifetimes = LifetimeVecEnv(env_id, lanes, teacher=teacher, **settings, **extra)
         self.spec = self.lifetimes.env.lifetime_spec
-        # What is lived after the first stage of the course alone; None where the whole course is lived already.
+        # What is lived after the first share of the run; None where it is lived already.
         self.later: LifetimeVecEnv | None = None
-        if config.first_level and len(self.spec.course.stages) > 1:
-            first = {name: value for name, value in settings.items() if name not in COURSE_SETTINGS}
-            course = Course((self.spec.course.stages[0],))
-            self.later, self.lifetimes = self.lifetimes, LifetimeVecEnv(env_id, lanes, course=course, **first, **extra)
+        stages = tuple(Stage(level, episodes) for level, episodes in config.first_stages)
+        first = Course(stages or self.spec.course.stages[:1])
+        if config.first_share and first.stages != self.spec.course.stages:
+            rest = {name: value for name, value in settings.items() if name not in COURSE_SETTINGS}
+            self.later, self.lifetimes = self.lifetimes, LifetimeVecEnv(env_id, lanes, course=first, **rest, **extra)
         # NumPy's global generator, which Stable-Baselines3 seeds as well, takes 32 bits.
         own = training_seeds(self.seed, 1)[0] & 0x7FFFFFFF
         self.model = RL2(
@@ -1086,7 +1087,7 @@ class RL2Trainer:
         if self.later is not None:
             # The first part's lifetimes are never lived again.
             self.later.seed_lanes(training_seeds(self.seed, lanes, 1 << 41))
-        self.watch = _AdaptationCurve(self.spec.course.episodes)
+        self.watch = _AdaptationCurve(max(self.spec.course.episodes, first.episodes))
         _, self.callback = self.model._setup_learn(self.total, self.watch, True)
 
     def _columns(self, parts: Sequence[str]) -> list[int] | None:
@@ -1128,7 +1129,7 @@ class RL2Trainer:
     def advance(self) -> dict[str, float]:
         """One rollout and one update; returns what to log."""
         model = self.model
-        if self.later is not None and self.steps >= self.config.first_level * self.total:
+        if self.later is not None and self.steps >= self.config.first_share * self.total:
             self._live_the_whole_course()
         assert model.env is not None
         model.collect_rollouts(model.env, self.callback)

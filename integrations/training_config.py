@@ -150,7 +150,9 @@ class RL2Config:
             it learns from reward; the checkpoint says so.
         teacher: the learner that is imitated, by name; ``reference`` is the family's reference learner.
         teacher_share: of the lanes in which the teacher still acts when imitation ends; at 1 it is behavioural cloning.
-        first_level: share of the run, from its beginning, in which lifetimes are the first stage of the course alone.
+        first_share: share of the run, from its beginning, in which other lifetimes are lived: ``first_stages``.
+        first_stages: a level and a number of episodes for each of their stages, as in ((1, 5), (3, 8)); none for the
+            first stage of the course alone.
         initial: folder of a checkpoint to take the first weights from.
         std: standard deviation of continuous actions at the start.
     """
@@ -192,7 +194,8 @@ class RL2Config:
     imitate: float = 0.0
     teacher: str = "reference"
     teacher_share: float = 0.0
-    first_level: float = 0.0
+    first_share: float = 0.0
+    first_stages: tuple[tuple[int, int], ...] = ()
     initial: str | None = None
     std: float = 0.5
 
@@ -216,7 +219,17 @@ class RL2Config:
             raise ValueError(f"{told} belong to a keyed memory, received memory_heads=0.")
         _number(self, 0.0, INFINITY, "learning_rate", "clip_range", "gradient_clip", "std", open_below=True)
         _number(self, 0.0, 1.0, "final_learning_rate", "discount", "gae_lambda", "entropy_until", "imitate")
-        _number(self, 0.0, 1.0, "teacher_share", "first_level")
+        _number(self, 0.0, 1.0, "teacher_share", "first_share")
+        try:
+            stages = tuple((int(level), int(episodes)) for level, episodes in self.first_stages)
+        except (TypeError, ValueError):
+            stages = ((0, 0),)
+        if any(level < 0 or episodes < 1 for level, episodes in stages):
+            raise ValueError(
+                "first_stages must be pairs of a level, from 0 on, and a number of episodes, at least 1, received "
+                f"{self.first_stages!r}."
+            )
+        object.__setattr__(self, "first_stages", stages)
         _number(self, 0.0, INFINITY, "entropy", "value", "auxiliary", "belief")
         _number(self, -INFINITY, INFINITY, "update_bias")
         if self.normalize not in ("step", "all", "none"):

@@ -182,7 +182,7 @@ def test_a_gru_can_begin_anew_with_every_episode():
 
 def test_a_run_may_begin_with_the_first_stage_alone():
     stages = {"pulls": 4, "episodes": 1}  # three stages of one episode
-    config = RL2Config(hidden_size=8, lifetimes_per_batch=4, batches_per_update=2, rollout_steps=12, first_level=0.5)
+    config = RL2Config(hidden_size=8, lifetimes_per_batch=4, batches_per_update=2, rollout_steps=12, first_share=0.5)
     options = {"settings": stages, "steps": 8 * 12 * 4, "num_envs": None, "seed": 0}
     trainer = make(BANDIT, config=config, **options)
     lived = []
@@ -193,8 +193,27 @@ def test_a_run_may_begin_with_the_first_stage_alone():
     # Every lane's first whole lifetime is broken off at another step only where a rollout is shorter than it.
     assert not trainer.model.breaks.any()
     trainer.close()
-    with pytest.raises(ValueError, match="first_level and a teacher both choose"):
+    with pytest.raises(ValueError, match="first_share and a teacher both choose"):
         make(BANDIT, config=config, teacher="uniform", **options)
+
+
+def test_a_run_may_begin_with_stages_of_its_own():
+    config = RL2Config(
+        hidden_size=8,
+        lifetimes_per_batch=4,
+        batches_per_update=2,
+        rollout_steps=16,
+        first_share=0.5,
+        first_stages=((2, 1), (0, 3)),
+    )
+    trainer = make(BANDIT, config=config, settings={"pulls": 4}, steps=8 * 16 * 4, num_envs=None, seed=0)
+    levels = []
+    for _ in range(4):
+        levels.append([stage.level for stage in trainer.lifetimes.env.lifetime_spec.course.stages])
+        told = trainer.advance()
+    assert levels == [[2, 0], [2, 0], [2, 0], [0, 1, 2]]
+    assert sum(name.startswith("adaptation/episode_") for name in told) > 4
+    trainer.close()
 
 
 def test_real_numbers_that_hardly_vary_can_be_magnified():

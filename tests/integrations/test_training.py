@@ -65,7 +65,10 @@ RUNS = {
 }
 # Options of single runs: of those that begin with the first stage alone, one is killed before and one after its end.
 KEYED = {"encoder_size": 6, "previous": True, "memory_heads": 2, "memory_units": 4}
-MORE = {"rl2-first": {"first_level": 0.6}, "rl2-later": {"first_level": 0.3, **KEYED}}
+MORE = {
+    "rl2-first": {"first_share": 0.6},
+    "rl2-later": {"first_share": 0.3, "first_stages": ((1, 1), (0, 2)), **KEYED},
+}
 OPTIONS = {"steps": 1200, "num_envs": 16, "checkpoint_every": 300, "evaluate_every": 400, "progress": False}
 # Trains each run to its end, and again in a process that is killed without warning: after the third checkpoint (the
 # first is that of step 0), in the midst of writing it, or after the second validation.

@@ -49,6 +49,8 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "training.md"
         (RL2Config, "memory_parts", "cue"),
         (RL2Config, "read_size", -1),
         (RL2Config, "memory_layers", 0),
+        (RL2Config, "first_stages", ((1, 0),)),
+        (RL2Config, "first_stages", (1, 2)),
         (RL2Config, "initial", 3),
         (RL2Config, "memory_keys", 0),
     ],
