@@ -167,7 +167,7 @@ def train_and_evaluate(name: str, seed: int) -> dict[str, Any]:
     """One training of a row, judged with drawn and with greedy actions."""
     import torch
 
-    from daytwo.integrations.rl2 import make
+    from daytwo.integrations.rl2_trainer import make
     from daytwo.integrations.training_config import RL2Config
 
     torch.set_num_threads(1)

@@ -87,7 +87,7 @@ def train_and_evaluate(study: str, rule: str, seed: int) -> dict[str, object]:
     """One agent, trained and lived: its mean curve, kept and wiped, and diagnostics."""
     import torch
 
-    from daytwo.integrations.rl2 import make
+    from daytwo.integrations.rl2_trainer import make
     from daytwo.integrations.stable_baselines3_trainers import make_ppo
     from daytwo.integrations.training_config import PPOConfig, RL2Config
 

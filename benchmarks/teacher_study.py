@@ -97,7 +97,7 @@ def train_and_evaluate(family: str, label: str, seed: int, scrambled: bool) -> d
     """One agent, trained with a teacher and evaluated at every level."""
     import torch
 
-    from daytwo.integrations.rl2 import make
+    from daytwo.integrations.rl2_trainer import make
     from daytwo.integrations.training_config import RL2Config
 
     torch.set_num_threads(1)

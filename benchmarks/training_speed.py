@@ -143,7 +143,7 @@ def train_to_score(name: str, seed: int) -> None:
     """Train one of `ROUNDS`, print every check, and when the score stayed above the target."""
     from bandit_estimate import low_variance_returns
 
-    from daytwo.integrations.rl2 import make
+    from daytwo.integrations.rl2_trainer import make
     from daytwo.integrations.training_config import RL2Config
 
     settings, steps, options, target, checks = ROUNDS[name]

@@ -88,7 +88,7 @@ class Algorithm:
 ALGORITHMS: dict[str, Algorithm] = {
     "rl2": Algorithm(
         "daytwo.integrations.training_config:RL2Config",
-        "daytwo.integrations.rl2:make",
+        "daytwo.integrations.rl2_trainer:make",
         "recurrent PPO (GRU) over whole lifetimes: learns to learn",
     ),
     "recurrent-ppo": Algorithm(

@@ -11,8 +11,9 @@ pytest.importorskip("stable_baselines3")
 from gymnasium import spaces  # noqa: E402
 
 from daytwo.integrations import ppo_loss  # noqa: E402
+from daytwo.integrations.gru_policy import GruPolicy  # noqa: E402
 from daytwo.integrations.ppo_loss import Terms, loss, plain_loss  # noqa: E402
-from daytwo.integrations.rl2 import GruPolicy, clip_gradients  # noqa: E402
+from daytwo.integrations.rl2 import clip_gradients  # noqa: E402
 from daytwo.kernels import compile_cached  # noqa: E402
 
 CASES = [

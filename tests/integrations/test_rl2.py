@@ -16,13 +16,9 @@ from stable_baselines3.common.callbacks import BaseCallback, CheckpointCallback 
 from stable_baselines3.common.logger import configure  # noqa: E402
 from stable_baselines3.common.vec_env import VecMonitor  # noqa: E402
 
-from daytwo.integrations.rl2 import (  # noqa: E402
-    RL2,
-    GruPolicy,
-    ValueScale,
-    generalized_advantages,
-    make,
-)
+from daytwo.integrations.gru_policy import GruPolicy  # noqa: E402
+from daytwo.integrations.rl2 import RL2, ValueScale, generalized_advantages  # noqa: E402
+from daytwo.integrations.rl2_trainer import make  # noqa: E402
 from daytwo.integrations.stable_baselines3 import LifetimeVecEnv  # noqa: E402
 from daytwo.integrations.training_config import RL2Config  # noqa: E402
 

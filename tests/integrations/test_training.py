@@ -22,7 +22,7 @@ pytest.importorskip("sb3_contrib")
 
 from daytwo.integrations import training  # noqa: E402
 from daytwo.integrations.presets import PRESETS  # noqa: E402
-from daytwo.integrations.rl2 import RL2Trainer  # noqa: E402
+from daytwo.integrations.rl2_trainer import RL2Trainer  # noqa: E402
 from daytwo.integrations.saved_state import has_state, read_state, write_state  # noqa: E402
 from daytwo.integrations.stable_baselines3_trainers import StableBaselines3Trainer, default_num_envs  # noqa: E402
 from daytwo.integrations.trainers import ALGORITHMS  # noqa: E402

@@ -1,0 +1,381 @@
+"""The policy of `daytwo.integrations.rl2`: a GRU, in most checkpoints with keyed memories before it.
+
+What it computes is also what `daytwo.networks.Network` computes without torch, from the weights that `tensors` gives.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.policies import BasePolicy
+from torch import nn
+
+from daytwo.integrations.gru import LifetimeGru, clear, step_gates
+from daytwo.integrations.keyed_memory import KeyedMemory
+
+# What a Stable-Baselines3 schedule is: a function of the share of training that remains, from 1 to 0.
+Schedule = Callable[[float], float]
+
+
+class GruPolicy(BasePolicy):
+    """A policy with a GRU for a memory: [encoder ->] GRU -> actions, and beside them GRU and time -> value.
+
+    With a keyed memory: encoder [-> front] -> memory -> GRU -> actions, where each takes in what all before it gave.
+
+    Attributes:
+        gru: the memory.
+        memory: beside it a keyed one, if there is one.
+        deeper: further keyed ones, of which each looks at what those before it recall. In the state, the contents of
+            all follow the GRU's units, and then what all but the last recalled.
+        front: a GRU that tells the keyed memory what to store, and where; its units come last in the state.
+        input_scale: ``float32[D]``, what observations are multiplied with; learnt from the first rollout.
+    """
+
+    def __init__(
+        self,
+        observation_space: spaces.Box,
+        action_space: spaces.Space,
+        lr_schedule: Schedule,
+        *,
+        hidden_size: int = 64,
+        update_bias: float = 1.0,
+        encoder_size: int = 0,
+        gated: bool = False,
+        previous: bool = False,
+        memory_heads: int = 0,
+        memory_layers: int = 1,
+        memory_keys: int = 32,
+        memory_contents: int = 16,
+        memory_units: int = 0,
+        memory_products: bool = False,
+        memory_columns: Sequence[int] | None = None,
+        clear_column: int | None = None,
+        read_size: int = 0,
+        value_size: int = 64,
+        std: float = 0.5,
+        auxiliary: bool = False,
+        belief: int = 0,
+    ) -> None:
+        """Make the networks.
+
+        Args:
+            observation_space: a flat Box.
+            action_space: Discrete, or a Box in [-1, 1].
+            lr_schedule: learning rate by the share of training that remains.
+            hidden_size: units of the GRU.
+            update_bias: of its update gate at the start (see `LifetimeGru`).
+            encoder_size: units of a dense layer before the GRU; 0 for none.
+            gated: read actions and values off the state and, beside it, the state times a gate that looks at the
+                observation: what of the memory counts depends on what is seen.
+            previous: show the observation before the present one as well (zeros when a lifetime begins).
+            memory_heads: matrices of a keyed memory between encoder and GRU (see `KeyedMemory`); 0 for none.
+            memory_layers: how many such memories, one behind the other: from the second on they look things up by what
+                those before them recalled.
+            memory_keys: numbers of its keys.
+            memory_contents: numbers of its contents.
+            memory_units: units of a GRU in front of the keyed memory; 0 for none. With it, the gate (``gated``) covers
+                what is recalled as well.
+            memory_products: the keyed memory's keys are products of two maps.
+            memory_columns: numbers of the observation that its keys come from at first; None for all.
+            clear_column: a number of the observation; one step after it was 1 the GRUs begin anew, so that only what
+                the keyed memory holds lasts. None for never.
+            read_size: units of a dense layer between all that and the heads; 0 for none.
+            value_size: hidden units of the value's head.
+            std: standard deviation of continuous actions at the start.
+            auxiliary: add a head that predicts the oracle's action (training only).
+            belief: outputs of a head that predicts the hidden task (training only); 0 for none.
+        """
+        if not isinstance(observation_space, spaces.Box) or len(observation_space.shape) != 1:
+            raise ValueError(
+                f"GruPolicy takes flat observations (a Box of one dimension), received {observation_space}."
+            )
+        if not isinstance(action_space, spaces.Discrete | spaces.Box):
+            raise ValueError(f"GruPolicy takes Discrete or Box actions, received {action_space}.")
+        super().__init__(observation_space, action_space)
+        self.continuous = isinstance(action_space, spaces.Box)
+        self.outputs = action_space.shape[0] if isinstance(action_space, spaces.Box) else int(action_space.n)
+        inputs = observation_space.shape[0] * (2 if previous else 1)
+        self.previous = previous
+        self.input_scale: torch.Tensor
+        self.register_buffer("input_scale", torch.ones(inputs))
+        self.encoder: nn.Linear | None = None
+        if encoder_size:
+            self.encoder = nn.Linear(inputs, encoder_size)
+            nn.init.orthogonal_(self.encoder.weight)
+            nn.init.zeros_(self.encoder.bias)
+        if clear_column is not None and not previous:
+            raise ValueError("A clear_column is looked for in the previous observation: it needs previous=True.")
+        self.clear_column: torch.Tensor | None
+        self.register_buffer("clear_column", None if clear_column is None else torch.tensor(int(clear_column)))
+        self.memory: KeyedMemory | None = None
+        self.deeper = nn.ModuleList()
+        self.front: LifetimeGru | None = None
+        seen, recalled = encoder_size or inputs, 0
+        if memory_heads:
+            if not encoder_size or not previous:
+                raise ValueError("A keyed memory (memory_heads) needs an encoder_size of at least 1 and previous=True.")
+            if memory_units:
+                self.front = LifetimeGru(seen, memory_units, update_bias=update_bias)
+                seen += memory_units
+            for depth in range(memory_layers):
+                memory = KeyedMemory(
+                    observation_space.shape[0],
+                    seen + recalled,
+                    memory_heads,
+                    key_size=memory_keys,
+                    value_size=memory_contents,
+                    front=memory_units + recalled,
+                    products=memory_products,
+                    columns=memory_columns,
+                )
+                if depth == 0:
+                    self.memory = memory
+                else:
+                    self.deeper.append(memory)
+                recalled += memory.outputs
+        self.recalled = recalled
+        self.gru = LifetimeGru(seen + recalled, hidden_size, update_bias=update_bias)
+        looked_at = 0 if not gated else hidden_size if self.front is None else hidden_size + recalled
+        self.gate = nn.Linear(seen + recalled, looked_at) if gated else None
+        read = hidden_size + looked_at + recalled
+        self.read_net: nn.Linear | None = None
+        if read_size:
+            self.read_net = nn.Linear(read, read_size)
+            nn.init.orthogonal_(self.read_net.weight)
+            nn.init.zeros_(self.read_net.bias)
+            read = read_size
+        self.action_net = nn.Linear(read, self.outputs)
+        self.value_net = nn.Sequential(nn.Linear(read + 1, value_size), nn.ReLU(), nn.Linear(value_size, 1))
+        self.auxiliary_net = nn.Linear(read, self.outputs) if auxiliary else None
+        self.belief_net = nn.Linear(hidden_size, belief) if belief else None
+        for layer, gain in ((self.action_net, 0.01), (self.value_net[0], 1.0), (self.value_net[2], 0.1)):
+            nn.init.orthogonal_(layer.weight, gain)  # type: ignore[arg-type]
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+        self.log_std = nn.Parameter(torch.full((self.outputs,), math.log(std))) if self.continuous else None
+        fused = self.device.type in ("cpu", "cuda")
+        self.optimizer = torch.optim.Adam(self.parameters(), lr=lr_schedule(1.0), eps=1e-5, fused=fused)
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        data = super()._get_constructor_parameters()
+        data |= {
+            "lr_schedule": self._dummy_schedule,
+            "hidden_size": self.gru.size,
+            "encoder_size": 0 if self.encoder is None else self.encoder.out_features,
+            "gated": self.gate is not None,
+            "previous": self.previous,
+            "memory_heads": 0 if self.memory is None else self.memory.heads,
+            "memory_layers": 1 + len(self.deeper),
+            "memory_keys": 32 if self.memory is None else self.memory.key_size,
+            "memory_contents": 16 if self.memory is None else self.memory.value_size,
+            "memory_units": 0 if self.front is None else self.front.size,
+            "memory_products": self.memory is not None and self.memory.product_weight is not None,
+            "clear_column": None if self.clear_column is None else int(self.clear_column),
+            "read_size": 0 if self.read_net is None else self.read_net.out_features,
+            "value_size": self.value_net[0].out_features,
+            "auxiliary": self.auxiliary_net is not None,
+            "belief": 0 if self.belief_net is None else self.belief_net.out_features,
+        }
+        return data
+
+    @property
+    def state_size(self) -> int:
+        """Numbers of the state: see `memory`, `deeper` and `front`."""
+        return sum(self._state_sizes())
+
+    def _memories(self) -> list[Any]:
+        """All keyed memories, in the order in which they recall."""
+        return [] if self.memory is None else [self.memory, *self.deeper]
+
+    def _state_sizes(self) -> list[int]:
+        """Numbers of its parts: the GRU's units, every memory's contents, what all but the last recalled, the front."""
+        memories = self._memories()
+        contents = [memory.size for memory in memories]
+        looked_at = sum(memory.outputs for memory in memories[:-1])
+        return [self.gru.size, *contents, looked_at, 0 if self.front is None else self.front.size]
+
+    def _take_in(
+        self, observations: torch.Tensor, start: torch.Tensor, keep: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """What the GRU takes in, ``[T, N, E]``, and the state after the last step but for the GRU's.
+
+        It takes in what is seen, the state in front and what the keyed memories recall.
+        """
+        scaled = observations * self.input_scale
+        seen = scaled if self.encoder is None else torch.tanh(self.encoder(scaled))
+        _, *contents, looked_at, before = start.split(self._state_sizes(), dim=1)
+        # What stands behind the observation in the memories' keys: ``[T + 1, N, S]``, before the first step and after
+        # every step.
+        path: torch.Tensor | None = None
+        if self.front is not None:
+            states = self._run(self.front, seen, before, self._kept(observations, keep))
+            seen = torch.cat([seen, states], dim=-1)
+            path, before = torch.cat([before.unsqueeze(0), states]), states[-1].detach()
+        after, last, known = [], [], 0
+        memories = self._memories()
+        for k, memory in enumerate(memories):
+            recalled, kept = memory(scaled, seen, contents[k], keep, path)
+            seen = torch.cat([seen, recalled], dim=-1)
+            after.append(kept)
+            if k + 1 < len(memories):
+                earlier = looked_at[:, known : known + memory.outputs].unsqueeze(0)
+                part = torch.cat([earlier, recalled])
+                path = part if path is None else torch.cat([path, part], dim=-1)
+                last.append(recalled[-1].detach())
+                known += memory.outputs
+        return seen, torch.cat([*after, *last, before], dim=-1)
+
+    def _kept(self, observations: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
+        """Where the GRUs' states are kept: ``keep``, and 0 too where the previous observation says to clear them."""
+        if self.clear_column is None:
+            return keep
+        return keep * (observations[..., observations.shape[-1] // 2 + int(self.clear_column)] < 0.5)
+
+    def _run(self, gru: LifetimeGru, taken: torch.Tensor, start: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
+        """A recurrent layer's states, ``[T, N, H]``; one step without gradients takes a shorter way."""
+        if len(taken) > 1 or torch.is_grad_enabled() or taken.device.type != "cpu":
+            return gru(taken, start, keep)
+        return self._step_gru(gru, taken[0], start.contiguous(), keep[0]).unsqueeze(0)
+
+    def _read(self, states: torch.Tensor, taken: torch.Tensor) -> torch.Tensor:
+        """What the heads read, ``[..., R]``.
+
+        The GRU's states, these times the gate if there is one, and what is recalled, through a dense layer if there is
+        one.
+
+        Args:
+            states: ``[..., H]``.
+            taken: ``[..., E]``, what the GRU took in.
+        """
+        parts = [states]
+        recalled = [taken[..., -self.recalled :]] if self.recalled else []
+        if self.gate is not None:
+            looked_at = states if self.front is None else torch.cat([states, *recalled], dim=-1)
+            parts.append(looked_at * torch.sigmoid(self.gate(taken)))
+        parts += recalled
+        whole = states if len(parts) == 1 else torch.cat(parts, dim=-1)
+        return whole if self.read_net is None else torch.tanh(self.read_net(whole))
+
+    def unroll(
+        self, observations: torch.Tensor, start: torch.Tensor, keep: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The GRU's states, ``[T, N, H]``, and what the heads read, ``[T, N, R]``.
+
+        Args:
+            observations: ``[T, N, D]``.
+            start: state before the first step, ``[N, state_size]``.
+            keep: ``[T, N]``: 0 where a lifetime begins with this step's observation, else 1.
+        """
+        taken, _ = self._take_in(observations, start, keep)
+        states = self.gru(taken, start[:, : self.gru.size], self._kept(observations, keep))
+        return states, self._read(states, taken)
+
+    def forward(self, observations: torch.Tensor, start: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
+        """What the heads read, ``[T, N, R]``; see `unroll`."""
+        return self.unroll(observations, start, keep)[1]
+
+    def step(
+        self, observations: torch.Tensor, state: torch.Tensor, keep: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """One step, without gradients.
+
+        Args:
+            observations: ``[N, D]``.
+            state: ``[N, state_size]``.
+            keep: ``[N]``, 0 where a lifetime begins, else 1.
+
+        Returns:
+            The new state ``[N, state_size]``, and what the heads read ``[N, R]``.
+        """
+        with torch.no_grad():
+            rows, kept = observations.unsqueeze(0), keep.unsqueeze(0)
+            taken, rest = self._take_in(rows, state, kept)
+            new = self._run(self.gru, taken, state[:, : self.gru.size], self._kept(rows, kept))[0]
+            read = self._read(new, taken[0])
+            return torch.cat([new, rest], dim=1), read
+
+    @staticmethod
+    def _step_gru(gru: LifetimeGru, taken: torch.Tensor, state: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
+        inputs = torch.nn.functional.linear(taken, gru.input_weight, gru.input_bias)
+        before, after = torch.empty_like(state), torch.empty_like(state)
+        clear(state.numpy(), keep.numpy(), before.numpy())
+        recurrent = before @ gru.state_weight.t()
+        work = np.empty(4 * gru.size, dtype=np.float32)
+        bias = gru.state_bias.detach().numpy()
+        step_gates(inputs.numpy(), recurrent.numpy(), bias, before.numpy(), work, after.numpy())
+        return after
+
+    def value(self, states: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
+        """Normalised values of ``states[..., R]``, as heads read them, at ``time[...]``, the share of the lifetime."""
+        first, last = self.value_net[0], self.value_net[2]
+        weight = first.weight
+        hidden = torch.nn.functional.linear(states, weight[:, :-1], first.bias)  # type: ignore[index,arg-type]
+        hidden = torch.relu_(hidden.addcmul(time.unsqueeze(-1), weight[:, -1]))  # type: ignore[index]
+        return last(hidden).squeeze(-1)
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        """The weights it acts with, as `daytwo.networks.Network` takes them."""
+        kept = (
+            "input_scale",
+            "clear_column",
+            "encoder.",
+            "front.",
+            "memory.",
+            "deeper.",
+            "gru.",
+            "gate.",
+            "read_net.",
+            "action_net.",
+            "log_std",
+        )
+        return {
+            name: tensor.detach().cpu().numpy().copy()
+            for name, tensor in self.state_dict().items()
+            if name.startswith(kept)
+        }
+
+    def _predict(self, observation: Any, deterministic: bool = False) -> torch.Tensor:
+        raise NotImplementedError("A recurrent policy needs its state: call predict.")
+
+    def predict(
+        self,
+        observation: Any,
+        state: tuple[np.ndarray, ...] | None = None,
+        episode_start: np.ndarray | None = None,
+        deterministic: bool = False,
+    ) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
+        """Choose actions, as Stable-Baselines3's recurrent policies do.
+
+        Args:
+            observation: ``[N, D]`` or ``[D]``.
+            state: what the last call returned, None at the beginning.
+            episode_start: ``bool[N]``; lifetimes that begin now.
+            deterministic: the most probable actions instead of drawn ones.
+
+        Returns:
+            Actions and the new state.
+        """
+        self.set_training_mode(False)
+        rows = np.asarray(observation, dtype=np.float32)
+        single = rows.ndim == 1
+        rows = rows.reshape(-1, rows.shape[-1])
+        blank = (np.zeros((len(rows), self.state_size), dtype=np.float32), np.zeros_like(rows))
+        old, last = blank if state is None else (state[0], state[1])
+        starts = np.zeros(len(rows)) if episode_start is None else np.asarray(episode_start)
+        kept = 1.0 - starts.astype(np.float32)
+        shown = np.concatenate([rows, kept[:, None] * last], axis=1) if self.previous else rows
+        tensors = (torch.as_tensor(array, device=self.device) for array in (shown, old, kept))
+        new, read = self.step(*tensors)
+        with torch.no_grad():
+            outputs = self.action_net(read)
+            if self.continuous:
+                assert self.log_std is not None
+                actions = outputs if deterministic else torch.normal(outputs, self.log_std.exp().expand_as(outputs))
+                chosen = actions.clamp(-1.0, 1.0).cpu().numpy()
+            elif deterministic:
+                chosen = outputs.argmax(dim=1).cpu().numpy()
+            else:
+                chosen = torch.distributions.Categorical(logits=outputs).sample().cpu().numpy()
+        return (chosen[0] if single else chosen), (new.cpu().numpy(), rows)
