@@ -379,10 +379,9 @@ class Network:
                 an encoder; `daytwo.integrations.keyed_memory.KeyedMemory`; ``memory.product_weight``, further ones in
                 ``deeper.0.`` and so on, and a GRU in ``front.`` are optional), ``gru.input_weight``,
                 ``gru.input_bias``, ``gru.state_weight``, ``gru.state_bias`` (`daytwo.integrations.gru.LifetimeGru`),
-                ``gate.weight`` and ``gate.bias`` (optional), ``read_net.weight`` and ``read_net.bias`` (optional),
-                ``action_net.weight`` and ``action_net.bias``; ``log_std`` for continuous actions; ``clear_column``
-                (optional): a number of the observation, one step after which the GRUs begin anew; ``input_scale``: what
-                observations are multiplied with.
+                ``gate.weight`` and ``gate.bias`` (optional), ``action_net.weight`` and ``action_net.bias``; ``log_std``
+                for continuous actions; ``clear_column`` (optional): a number of the observation, one step after which
+                the GRUs begin anew; ``input_scale``: what observations are multiplied with.
             activation: of the hidden dense layers, ``tanh`` or ``relu``.
 
         Raises:
@@ -487,8 +486,7 @@ class Network:
             for name in tensors
             if name.startswith("mlp_extractor.policy_net.") and name.endswith(".weight")
         )
-        read = ["read_net"] if "read_net.weight" in tensors else []
-        for name in [*(f"mlp_extractor.policy_net.{k}" for k in dense), *read, "action_net"]:
+        for name in [*(f"mlp_extractor.policy_net.{k}" for k in dense), "action_net"]:
             add_dense(name)
         self.log_std = take("log_std") if "log_std" in tensors else None
         self.sizes = np.array(sizes, dtype=np.int64)

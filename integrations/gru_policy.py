@@ -53,7 +53,6 @@ class GruPolicy(BasePolicy):
         memory_products: bool = False,
         memory_columns: Sequence[int] | None = None,
         clear_column: int | None = None,
-        read_size: int = 0,
         value_size: int = 64,
         std: float = 0.5,
         auxiliary: bool = False,
@@ -82,7 +81,6 @@ class GruPolicy(BasePolicy):
             memory_columns: numbers of the observation that its keys come from at first; None for all.
             clear_column: a number of the observation; one step after it was 1 the GRUs begin anew, so that only what
                 the keyed memory holds lasts. None for never.
-            read_size: units of a dense layer between all that and the heads; 0 for none.
             value_size: hidden units of the value's head.
             std: standard deviation of continuous actions at the start.
             auxiliary: add a head that predicts the oracle's action (training only).
@@ -141,12 +139,6 @@ class GruPolicy(BasePolicy):
         looked_at = 0 if not gated else hidden_size if self.front is None else hidden_size + recalled
         self.gate = nn.Linear(seen + recalled, looked_at) if gated else None
         read = hidden_size + looked_at + recalled
-        self.read_net: nn.Linear | None = None
-        if read_size:
-            self.read_net = nn.Linear(read, read_size)
-            nn.init.orthogonal_(self.read_net.weight)
-            nn.init.zeros_(self.read_net.bias)
-            read = read_size
         self.action_net = nn.Linear(read, self.outputs)
         self.value_net = nn.Sequential(nn.Linear(read + 1, value_size), nn.ReLU(), nn.Linear(value_size, 1))
         self.auxiliary_net = nn.Linear(read, self.outputs) if auxiliary else None
@@ -173,7 +165,6 @@ class GruPolicy(BasePolicy):
             "memory_units": 0 if self.front is None else self.front.size,
             "memory_products": self.memory is not None and self.memory.product_weight is not None,
             "clear_column": None if self.clear_column is None else int(self.clear_column),
-            "read_size": 0 if self.read_net is None else self.read_net.out_features,
             "value_size": self.value_net[0].out_features,
             "auxiliary": self.auxiliary_net is not None,
             "belief": 0 if self.belief_net is None else self.belief_net.out_features,
@@ -240,10 +231,7 @@ class GruPolicy(BasePolicy):
         return self._step_gru(gru, taken[0], start.contiguous(), keep[0]).unsqueeze(0)
 
     def _read(self, states: torch.Tensor, taken: torch.Tensor) -> torch.Tensor:
-        """What the heads read, ``[..., R]``.
-
-        The GRU's states, these times the gate if there is one, and what is recalled, through a dense layer if there is
-        one.
+        """What the heads read, ``[..., R]``: the GRU's states, these times the gate if there is one, what is recalled.
 
         Args:
             states: ``[..., H]``.
@@ -255,8 +243,7 @@ class GruPolicy(BasePolicy):
             looked_at = states if self.front is None else torch.cat([states, *recalled], dim=-1)
             parts.append(looked_at * torch.sigmoid(self.gate(taken)))
         parts += recalled
-        whole = states if len(parts) == 1 else torch.cat(parts, dim=-1)
-        return whole if self.read_net is None else torch.tanh(self.read_net(whole))
+        return states if len(parts) == 1 else torch.cat(parts, dim=-1)
 
     def unroll(
         self, observations: torch.Tensor, start: torch.Tensor, keep: torch.Tensor
@@ -326,7 +313,6 @@ class GruPolicy(BasePolicy):
             "deeper.",
             "gru.",
             "gate.",
-            "read_net.",
             "action_net.",
             "log_std",
         )

@@ -216,7 +216,6 @@ class RL2(OnPolicyAlgorithm):
         warmup_updates: int = 5,
         normalize: str = "step",
         masked: bool = True,
-        standardize: bool = False,
         auxiliary: float = 0.0,
         belief: float = 0.0,
         imitate: float = 0.0,
@@ -249,8 +248,6 @@ class RL2(OnPolicyAlgorithm):
             normalize: of the value's targets: by running mean and deviation per ``step`` of the lifetime, of ``all``
                 steps together, or ``none``.
             masked: choose among the actions that the observation says are offered (`LifetimeVecEnv` only).
-            standardize: magnify real numbers in the observation that hardly vary, up to tenfold. Without it, numbers
-                that vary much are scaled down, and nothing is magnified.
             auxiliary: weight of a loss that predicts the oracle's action: privileged, in training only.
             belief: weight of a loss that predicts the hidden task from the memory: privileged, in training only
                 (Humplik et al. 2019, arXiv 1905.06424).
@@ -283,7 +280,6 @@ class RL2(OnPolicyAlgorithm):
                 raise ValueError(f"{name} must be in [0, 1], received {share!r}.")
         self.batch_lifetimes, self.n_epochs, self.clip_range = batch_lifetimes, n_epochs, clip_range
         self.warmup_updates, self.normalize, self.masked = warmup_updates, normalize, masked
-        self.standardize = standardize
         self.auxiliary, self.belief, self.imitate, self.teacher = auxiliary, belief, imitate, teacher
         self.teacher_share = teacher_share
         self.entropy = ent_coef
@@ -536,13 +532,10 @@ class RL2(OnPolicyAlgorithm):
         )
         rollout.targets = rollout.advantages + rollout.values
         if not self.scaled:
-            seen = rollout.observations.reshape(-1, rollout.observations.shape[2])[:, : self.last.shape[1]]
-            least = np.ones(seen.shape[1], dtype=np.float32)
-            if self.standardize:
-                least[(seen != np.round(seen)).any(axis=0)] = 0.1
-            scale = 1.0 / np.maximum(seen.std(axis=0), least)
-            # One scale for an observation, present or past.
-            policy.input_scale.copy_(torch.from_numpy(np.tile(scale, 2 if policy.previous else 1)))
+            spread = rollout.observations.reshape(-1, rollout.observations.shape[2]).std(axis=0)
+            if policy.previous:  # one scale for an observation, present or past
+                spread = np.tile(spread[: len(spread) // 2], 2)
+            policy.input_scale.copy_(torch.from_numpy(1.0 / np.maximum(spread, 1.0)))
             self.scaled = True
 
     # --- learning -----------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from daytwo.loading import load
 from daytwo.networks import CHECKPOINT_KIND, describe_interface
 
 # Of the network's options those that a checkpoint's description names only where they differ from the default.
-TOLD_IF_CHANGED = ("memory_heads", "memory_layers", "memory_units", "memory_products", "episodic", "read_size")
+TOLD_IF_CHANGED = ("memory_heads", "memory_layers", "memory_units", "memory_products", "episodic")
 
 
 class RL2Trainer:
@@ -79,7 +79,6 @@ class RL2Trainer:
             warmup_updates=config.warmup_updates,
             normalize=config.normalize,
             masked=config.masked,
-            standardize=config.standardize,
             auxiliary=config.auxiliary,
             belief=config.belief,
             imitate=config.imitate,
@@ -99,7 +98,6 @@ class RL2Trainer:
                 "memory_products": config.memory_products,
                 "memory_columns": self._columns(config.memory_parts),
                 "clear_column": self.spec.layout["episode_start"].start if config.episodic else None,
-                "read_size": config.read_size,
                 "value_size": config.value_size,
                 "std": config.std,
             },

@@ -122,7 +122,6 @@ class RL2Config:
         memory_parts: names of the parts of the observation that keys come from at first; none for all of it.
         episodic: clear the GRUs one step after every episode's start, so that only what is in the keyed memory lasts
             longer.
-        read_size: units of a dense layer between the memory and the heads; 0 for none.
         update_bias: of the GRU's update gate at the start: above 0 it keeps its state before it has learnt to.
         rollout_steps: steps each lane takes between two updates, through all of which gradients flow; the state is
             carried on. None for whole lifetimes.
@@ -143,7 +142,6 @@ class RL2Config:
         normalize: of the value's targets: by running mean and deviation per ``step`` of the lifetime, of ``all`` steps
             together, or ``none``.
         masked: choose only among the actions that the observation says are offered.
-        standardize: magnify real numbers in the observation that hardly vary, up to tenfold.
         auxiliary: weight of a loss that predicts the oracle's action; privileged, and labelled so in the checkpoint.
         belief: weight of a loss that predicts the hidden task from the memory; privileged, and labelled so, too.
         imitate: share of the run, from its beginning, in which the policy learns to predict a hand-made learner, before
@@ -169,7 +167,6 @@ class RL2Config:
     memory_products: bool = False
     memory_parts: tuple[str, ...] = ()
     episodic: bool = False
-    read_size: int = 0
     update_bias: float = 1.0
     rollout_steps: int | None = 100
     lifetimes_per_batch: int = 64
@@ -188,7 +185,6 @@ class RL2Config:
     gradient_clip: float = 0.5
     normalize: str = "step"
     masked: bool = True
-    standardize: bool = False
     auxiliary: float = 0.0
     belief: float = 0.0
     imitate: float = 0.0
@@ -204,7 +200,7 @@ class RL2Config:
             _whole(self, 1, "rollout_steps")
         _whole(self, 1, "hidden_size", "lifetimes_per_batch", "batches_per_update", "epochs", "value_size")
         _whole(self, 1, "memory_layers", "memory_keys", "memory_contents")
-        _whole(self, 0, "encoder_size", "warmup_updates", "memory_heads", "memory_units", "read_size")
+        _whole(self, 0, "encoder_size", "warmup_updates", "memory_heads", "memory_units")
         if self.memory_heads and not (self.encoder_size and self.previous):
             raise ValueError(
                 f"memory_heads={self.memory_heads} needs an encoder_size of at least 1 and previous=True, received "
@@ -234,7 +230,7 @@ class RL2Config:
         _number(self, -INFINITY, INFINITY, "update_bias")
         if self.normalize not in ("step", "all", "none"):
             raise ValueError(f"normalize must be one of 'step', 'all', 'none', received {self.normalize!r}.")
-        for name in ("masked", "gated", "previous", "memory_products", "episodic", "standardize"):
+        for name in ("masked", "gated", "previous", "memory_products", "episodic"):
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f"{name} must be True or False, received {getattr(self, name)!r}.")
         if not isinstance(self.teacher, str):
