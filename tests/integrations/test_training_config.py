@@ -96,7 +96,7 @@ def test_presets_are_what_the_shipped_agents_were_trained_with():
     for file in files:
         config = json.loads(file.read_text())
         plan = make_plan("rl2", config["env_id"])
-        now = dataclasses.asdict(plan.config)
+        now = json.loads(json.dumps(dataclasses.asdict(plan.config)))
         assert plan.steps == config["steps"], file.parent.name
         assert {name: now.get(name) for name in config["config"]} == config["config"], file.parent.name
 
