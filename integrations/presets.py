@@ -98,6 +98,19 @@ def find_preset(algorithm: str, env_id: Any) -> Preset:
     return Preset(line.pop("steps"), line.pop("settings", {}), line)
 
 
+def options_with(preset: Preset, given: Mapping[str, Any], taught: bool) -> dict[str, Any]:
+    """The preset's fields of the config: without its own first stages where somebody else says what is lived.
+
+    Args:
+        preset: what to begin from.
+        given: the settings that were given.
+        taught: whether a teacher chooses what is lived.
+    """
+    chosen = taught or any(name in given for name in COURSE_SETTINGS)
+    left_out = ("first_share", "first_stages") if chosen else ()
+    return {name: value for name, value in preset.options.items() if name not in left_out}
+
+
 def settings_with(preset: Preset, given: Mapping[str, Any]) -> dict[str, Any]:
     """The environment's settings: those given, and the preset's where they leave room.
 

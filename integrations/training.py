@@ -28,7 +28,7 @@ import torch
 
 import daytwo
 from daytwo.agent import LifetimeSpec, find_checkpoint
-from daytwo.integrations.presets import find_preset, settings_with
+from daytwo.integrations.presets import find_preset, options_with, settings_with
 from daytwo.integrations.saved_state import has_state, read_state, settle, write_state
 from daytwo.integrations.stable_baselines3 import LifetimeVecEnv
 from daytwo.integrations.stable_baselines3_trainers import LifetimeLstmPolicy
@@ -208,7 +208,7 @@ def make_plan(
         env_id=env_id,
         steps=preset.steps if steps is None else _whole("steps", steps, 1),
         settings=settings_with(preset, given),
-        config=config_class(**{**preset.options, **(overrides or {})}),
+        config=config_class(**{**options_with(preset, given, teacher is not None), **(overrides or {})}),
         num_envs=None if num_envs is None else _whole("num_envs", num_envs, 1),
         seed=_whole("seed", seed, 0),
         device=device,

@@ -14,6 +14,13 @@ def _whole(config: Any, least: int, *names: str) -> None:
             raise ValueError(f"{name} must be an integer of at least {least}, received {value!r}.")
 
 
+def _is_stage(pair: Any) -> bool:
+    """Whether it is a level and a number of episodes."""
+    if not isinstance(pair, tuple | list) or len(pair) != 2 or any(type(number) is not int for number in pair):
+        return False
+    return bool(pair[0] >= 0 and pair[1] >= 1)
+
+
 def _number(config: Any, low: float, high: float, *names: str, open_below: bool = False) -> None:
     """Refuse anything but numbers in ``[low, high]`` (``]low, high]`` if open below)."""
     for name in names:
@@ -216,16 +223,12 @@ class RL2Config:
         _number(self, 0.0, INFINITY, "learning_rate", "clip_range", "gradient_clip", "std", open_below=True)
         _number(self, 0.0, 1.0, "final_learning_rate", "discount", "gae_lambda", "entropy_until", "imitate")
         _number(self, 0.0, 1.0, "teacher_share", "first_share")
-        try:
-            stages = tuple((int(level), int(episodes)) for level, episodes in self.first_stages)
-        except (TypeError, ValueError):
-            stages = ((0, 0),)
-        if any(level < 0 or episodes < 1 for level, episodes in stages):
+        if not isinstance(self.first_stages, tuple | list) or not all(map(_is_stage, self.first_stages)):
             raise ValueError(
                 "first_stages must be pairs of a level, from 0 on, and a number of episodes, at least 1, received "
                 f"{self.first_stages!r}."
             )
-        object.__setattr__(self, "first_stages", stages)
+        object.__setattr__(self, "first_stages", tuple(map(tuple, self.first_stages)))
         _number(self, 0.0, INFINITY, "entropy", "value", "auxiliary", "belief")
         _number(self, -INFINITY, INFINITY, "update_bias")
         if self.normalize not in ("step", "all", "none"):

@@ -49,6 +49,7 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "training.md"
         (RL2Config, "memory_layers", 0),
         (RL2Config, "first_stages", ((1, 0),)),
         (RL2Config, "first_stages", (1, 2)),
+        (RL2Config, "first_stages", ((1.5, 2),)),
         (RL2Config, "initial", 3),
         (RL2Config, "memory_keys", 0),
     ],
@@ -111,6 +112,15 @@ def test_presets_name_known_families_fields_and_settings_only():
             assert family in families | {"default", "Mixture"}
             assert set(line) <= {"steps", "settings", *fields}
             assert set(line.get("settings", {})) <= set(PRESET_SETTINGS)
+
+
+def test_a_presets_first_stages_give_way_to_a_course_or_a_teacher():
+    assert make_plan("rl2", "daytwo/Textbook-v0").config.first_stages
+    for told in ({"settings": {"course": "single", "level": 0}}, {"teacher": "uniform"}):
+        config = make_plan("rl2", "daytwo/Textbook-v0", **told).config
+        assert (config.first_share, config.first_stages) == (0.0, ())
+    kept = make_plan("rl2", "daytwo/Textbook-v0", overrides={"first_share": 0.2}, settings={"episodes": 4}).config
+    assert kept.first_share == 0.2
 
 
 def test_what_is_given_goes_before_the_preset(monkeypatch):
