@@ -100,37 +100,33 @@ def _find(out, count, observation, observed, state, units, weights, at):
 
 
 @register_jitable
-def _recall(observation, values, width, before, units, products, weights, at, memory, work):
+def _recall(observation, values, width, units, products, weights, at, memory, asked, work):
     """Write to a keyed memory and read from it (`daytwo.integrations.keyed_memory` says what it computes).
 
     Args:
-        observation: ``float32[2 O]``: the present one and the one before.
+        observation: ``float32[O]``.
         values: ``float32[...]``: the layer's inputs, behind which what is read is written.
         width: of the inputs; the last ``units`` of them are the state of the layer in front, and what the memories
             before this one recall.
-        before: ``float32[...]``, the same ``units`` numbers one step ago.
         units: of the recurrent layer in front and of the memories before this one, 0 for none.
         products: whether keys are products of two maps.
         weights: those of the network.
         at: where the memory's begin.
         memory: ``float32[M, V, K]``, contents, changed in place.
-        work: ``float32[...]``, scratch of at least ``M (4K + 2V) + V``.
+        asked: ``float32[M K]``, the queries of the step before, which are the keys of this one; changed in place.
+        work: ``float32[...]``, scratch of at least ``2M (K + V) + V``.
 
     Returns:
         Where the next layer's weights begin.
     """
     heads, size, keys = memory.shape
-    observed, every = len(observation) // 2, heads * keys
-    queries, origins, factors = work[:every], work[every : 2 * every], work[2 * every : 3 * every]
-    mixed = work[4 * every : 4 * every + 2 * heads * size]
-    there = work[4 * every + 2 * heads * size :]
+    observed, every = len(observation), heads * keys
+    queries, factors = work[:every], work[every : 2 * every]
+    mixed = work[2 * every : 2 * every + 2 * heads * size]
+    there = work[2 * every + 2 * heads * size :]
     state = values[width - units : width]
-    _find(origins, every, observation[observed:], observed, before, units, weights, at)
     at = _find(queries, every, observation, observed, state, units, weights, at)
     if products:
-        _find(factors, every, observation[observed:], observed, before, units, weights, at)
-        for j in range(every):
-            origins[j] += origins[j] * factors[j]
         at = _find(factors, every, observation, observed, state, units, weights, at)
         for j in range(every):
             queries[j] += queries[j] * factors[j]
@@ -138,11 +134,10 @@ def _recall(observation, values, width, before, units, products, weights, at, me
         mixed[j] = weights[at + j]
     at = _add_product(mixed, 2 * heads * size, values, width, weights, at + 2 * heads * size)
     for m in range(heads):
-        contents, query, key = memory[m], queries[m * keys : (m + 1) * keys], origins[m * keys : (m + 1) * keys]
+        contents, query, key = memory[m], queries[m * keys : (m + 1) * keys], asked[m * keys : (m + 1) * keys]
         candidate = mixed[2 * m * size : (2 * m + 1) * size]
         gate = mixed[(2 * m + 1) * size : (2 * m + 2) * size]
         _unit(query)
-        _unit(key)
         for v in range(size):
             row, total = contents[v], np.float32(0.0)
             for j in range(keys):
@@ -163,13 +158,15 @@ def _recall(observation, values, width, before, units, products, weights, at, me
             for j in range(keys):
                 total += row[j] * query[j]
             values[width + m * size + v] = total
+    for j in range(every):
+        asked[j] = queries[j]
     return at
 
 
 @kernel
 def _forward(
     observations, fresh, sizes, kind, first, recurrent, front, gated, products, clearing, relu, weights, hidden, cell,
-    memory, looked_at, work, out,
+    memory, asked, work, out,
 ):  # fmt: skip
     """One step of a network in every lifetime.
 
@@ -196,8 +193,8 @@ def _forward(
         memory: ``float32[N, L, M, V, K]``, contents of keyed memories before the last recurrent layer, which reads what
             is recalled beside its inputs, as the first dense layer after the recurrent ones does; L is 0 for none. Each
             of them reads what those before it recall.
-        looked_at: ``float32[N, (L - 1) M V]``, what all but the last of them recalled, changed in place.
-        work: ``float32[7, W]``, scratch, W as `Network` computes it.
+        asked: ``float32[N, L, M K]``, their queries of the step before, changed in place.
+        work: ``float32[6, W]``, scratch, W as `Network` computes it.
         out: ``float64[N, outputs]``.
     """
     layers = len(sizes) - 1
@@ -212,7 +209,7 @@ def _forward(
                     if kind == LSTM:
                         cell[i, layer, j] = np.float32(0.0)
             memory[i] = np.float32(0.0)
-            looked_at[i] = np.float32(0.0)
+            asked[i] = np.float32(0.0)
         blank = clearing >= 0 and observations[i, clearing] >= np.float32(0.5)
         values, sums = work[0], work[1]
         for k in range(sizes[0]):
@@ -230,16 +227,12 @@ def _forward(
             if gated and layer == first + recurrent:
                 width = 2 * width + (recalled if front else 0)
             if recalled and layer == looking:
+                seen = observations[i, : sizes[0] // 2]
                 for depth in range(memory.shape[1]):
+                    contents, queries = memory[i, depth], asked[i, depth]
                     units = front + depth * once
-                    for j in range(depth * once):
-                        work[6, front + j] = looked_at[i, j]
-                    at = _recall(
-                        observations[i], values, width, work[6], units, products, weights, at, memory[i, depth], work[5]
-                    )
+                    at = _recall(seen, values, width, units, products, weights, at, contents, queries, work[5])
                     width += once
-                for j in range(recalled - once):
-                    looked_at[i, j] = values[width - recalled + j]
             if recalled and layer == first + recurrent:
                 for j in range(recalled):
                     values[width + j] = work[4, sizes[first] + front + j]
@@ -250,9 +243,6 @@ def _forward(
                     work[4, j] = values[j]
                 for j in range(count):
                     work[2, j] = np.float32(0.0) if blank else hidden[i, k, j]
-                if front and k == 0:
-                    for j in range(count):
-                        work[6, j] = hidden[i, k, j]
                 if kind == LSTM:
                     for j in range(4 * count):
                         sums[j] = weights[at + j]
@@ -495,9 +485,9 @@ class Network:
         widest = max(
             4 * max(sizes),
             2 * (max(sizes) + self.recalled) + self.front,
-            heads * (4 * keys + 2 * contents) + contents,
+            2 * heads * (keys + contents) + contents,
         )
-        self._work = np.zeros((7, widest), dtype=np.float32)
+        self._work = np.zeros((6, widest), dtype=np.float32)
 
     def _take_memory(
         self, name: str, take: Any, observed: int, width: int, scale: Any, parts: list[np.ndarray], add: Any
@@ -527,8 +517,8 @@ class Network:
         width = int(self.sizes[self.first + 1 : self.first + 1 + self.recurrent].max(initial=0))
         shape = (lanes, self.recurrent, width)
         self._memory = np.zeros((lanes, *self.memory), dtype=np.float32)
-        once = self.memory[1] * self.memory[2]
-        self._looked_at = np.zeros((lanes, max(0, self.recalled - once)), dtype=np.float32)
+        layers, heads, _, keys = self.memory
+        self._asked = np.zeros((lanes, layers, heads * keys), dtype=np.float32)
         self._hidden = np.zeros(shape, dtype=np.float32)
         self._cell = np.zeros(shape if self.kind == LSTM else (0, 0, 0), dtype=np.float32)
 
@@ -551,7 +541,7 @@ class Network:
             self._hidden,
             self._cell,
             self._memory,
-            self._looked_at,
+            self._asked,
             self._work,
             out,
         )
