@@ -41,18 +41,18 @@ LONG = {
     "learning_rate": 3e-3,
     "entropy": 0.05,
 }
-# For three tenths of the run it predicts what tuned UCB1 would do, and then rewards teach.
+# It predicts what the Gittins index would do, and rewards teach nothing.
 IMITATOR = {
     "rollout_steps": None,
-    "hidden_size": 96,
+    "hidden_size": 128,
     "gated": True,
     "previous": True,
     "encoder_size": 64,
     "lifetimes_per_batch": 16,
     "batches_per_update": 16,
-    "entropy": 0.01,
-    "imitate": 0.3,
-    "teacher": "ucb1",
+    "learning_rate": 3e-3,
+    "entropy": 0.0,
+    "imitate": 1.0,
 }
 # A gate, the observation before the present one and a keyed memory; rewards alone teach.
 PLANNER = {
@@ -102,7 +102,7 @@ ROWS: dict[str, tuple[str, dict[str, Any], int, dict[str, Any], float, str]] = {
         83.3,
         "tuned UCB1 83.31; published RL2 83.5",
     ),
-    "bandit n=100 k=5, imitating UCB1 first": (
+    "bandit n=100 k=5, imitating the Gittins index": (
         "daytwo/Bandit-v0",
         {"arms": 5, "pulls": 100, **BANDIT},
         30_000_000,
@@ -110,7 +110,7 @@ ROWS: dict[str, tuple[str, dict[str, Any], int, dict[str, Any], float, str]] = {
         78.4,
         "as above",
     ),
-    "bandit n=100 k=10, imitating UCB1 first": (
+    "bandit n=100 k=10, imitating the Gittins index": (
         "daytwo/Bandit-v0",
         {"arms": 10, "pulls": 100, **BANDIT},
         30_000_000,
