@@ -245,7 +245,7 @@ def main(arguments: list[str]) -> int:
         ]
         for index, (study, rule, seed) in enumerate(todo):
             row = train_and_evaluate(study, rule, seed)
-            rows.append(row)
+            rows = [*read(), row]  # another process may have written meanwhile
             KEPT.write_text("[\n" + ",\n".join(json.dumps(one) for one in rows) + "\n]\n")
             curve = " ".join(f"{value:.2f}" for value in row["curve"])  # type: ignore[attr-defined]
             print(f"{index + 1}/{len(todo)} {study}, {rule}, seed {seed}: {curve} ({row['seconds']} s)", flush=True)

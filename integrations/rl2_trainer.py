@@ -169,6 +169,8 @@ class RL2Trainer:
         assert self.later is not None
         self.lifetimes.close()
         self.lifetimes, self.later = self.later, None
+        # Stages of other lengths bound other counts of episodes; nothing else may differ, and nothing else does.
+        model.observation_space = self.lifetimes.observation_space
         model.set_env(self.lifetimes)
         model._last_obs = self.lifetimes.reset()
         model._last_episode_starts = np.ones(model.n_envs, dtype=np.bool_)

@@ -212,6 +212,25 @@ def test_a_run_may_begin_with_stages_of_its_own():
     trainer.close()
 
 
+def test_first_stages_may_be_longer_than_the_courses_where_the_observation_counts_episodes():
+    config = RL2Config(
+        hidden_size=8,
+        lifetimes_per_batch=4,
+        batches_per_update=1,
+        rollout_steps=16,
+        first_share=0.5,
+        first_stages=((0, 5),),
+    )
+    settings = {"course": "single", "level": 0, "episodes": 2}
+    trainer = make("daytwo/Workplace-v0", config=config, settings=settings, steps=4 * 16 * 4, num_envs=None, seed=0)
+    episodes = []
+    for _ in range(4):
+        trainer.advance()
+        episodes.append(trainer.lifetimes.env.lifetime_spec.course.episodes)
+    assert episodes == [5, 5, 2, 2]
+    trainer.close()
+
+
 def test_parts_that_the_observation_does_not_have_are_refused():
     config = RL2Config(memory_parts=("ticket",), **KEYED)
     with pytest.raises(ValueError, match=r"memory_parts must be among previous_action, .*level, received 'ticket'"):
