@@ -654,7 +654,7 @@ class AlchemyObserver:
 
     def begin(self, spec: LifetimeSpec, seeds: np.ndarray) -> None:
         """Begin ``len(seeds)`` lifetimes."""
-        n, constants = len(seeds), spec.constants
+        n, constants, self._layout = len(seeds), spec.constants, spec.layout
         facts = zip(constants.bottlenecks, constants.rotated, constants.steps, strict=True)
         self._levels = np.array([[int(fact) for fact in level] for level in facts], dtype=np.int64)
         self._columns = np.array([spec.layout.start("episode_start"), spec.layout.start("level")], dtype=np.int64)
@@ -677,6 +677,7 @@ class AlchemyObserver:
     def act(self, observations: np.ndarray, fresh: np.ndarray) -> np.ndarray:
         """One action per lifetime, ``int64[N]``."""
         actions = np.empty(len(fresh), dtype=np.int64)
+        self._last[:, ACTION] = self._layout.last_actions(observations, self._last[:, ACTION])
         act_all(
             self._tables,
             self._weight,

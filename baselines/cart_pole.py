@@ -408,7 +408,7 @@ class PoleLearner:
     def begin(self, spec: LifetimeSpec, seeds: np.ndarray) -> None:
         """Begin ``len(seeds)`` lifetimes."""
         settings, layout, n = spec.constants, spec.layout, len(seeds)
-        self._settings = settings
+        self._settings, self._layout = settings, layout
         names = ("previous_reward", "episode_start", "level")
         self._columns = np.array([layout.start(name) for name in names], dtype=np.int64)
         bins = int(np.clip(math.ceil(8.0 * float(settings.reach) / float(settings.width)), 1, 2000))
@@ -422,6 +422,11 @@ class PoleLearner:
     def act(self, observations: np.ndarray, fresh: np.ndarray) -> np.ndarray:
         """One action per lifetime, ``int64[N]``, or ``float64[N, 1]`` if control is continuous."""
         commands = np.empty(len(fresh))
+        own = self._last[:, COMMAND]
+        if self._settings.continuous:
+            self._last[:, COMMAND] = self._layout.last_actions(observations, own[:, None])[:, 0]
+        else:
+            self._last[:, COMMAND] = 2.0 * self._layout.last_actions(observations, (own > 0.0).astype(np.int64)) - 1.0
         act_all(
             self._settings,
             self._columns,

@@ -478,7 +478,7 @@ class RoomSweep:
     def begin(self, spec: LifetimeSpec, seeds: np.ndarray) -> None:
         """Begin ``len(seeds)`` lifetimes."""
         settings, layout, n = spec.constants, spec.layout, len(seeds)
-        self._settings = settings
+        self._settings, self._layout = settings, layout
         self._horizons = np.array([level.horizon for level in spec.levels], dtype=np.int64)
         names = ("keys", "previous_reward", "episode_start", "level", "final_observation")
         self._columns = np.array([layout.start(name) for name in names], dtype=np.int64)
@@ -500,6 +500,7 @@ class RoomSweep:
     def act(self, observations: np.ndarray, fresh: np.ndarray) -> np.ndarray:
         """One action per lifetime, ``int64[N]``."""
         actions = np.empty(len(fresh), dtype=np.int64)
+        self._last[:, ACTION] = self._layout.last_actions(observations, self._last[:, ACTION])
         act_all(
             self._settings,
             self._horizons,

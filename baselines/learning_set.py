@@ -174,7 +174,7 @@ class RulePosterior:
     def begin(self, spec: LifetimeSpec, seeds: np.ndarray) -> None:
         """Begin ``len(seeds)`` lifetimes."""
         settings, layout, n = spec.constants, spec.layout, len(seeds)
-        self._settings = settings
+        self._settings, self._layout = settings, layout
         names = ("left", "cue", "marked", "previous_reward", "episode_start", "level")
         self._columns = np.array([layout.start(name) for name in names], dtype=np.int64)
         flips = int(settings.trials) - 1 if int(settings.flip_level) >= 0 else 1
@@ -186,6 +186,7 @@ class RulePosterior:
     def act(self, observations: np.ndarray, fresh: np.ndarray) -> np.ndarray:
         """One action per lifetime, ``int64[N]``."""
         actions = np.empty(len(fresh), dtype=np.int64)
+        self._last[:, CHOICE] = self._layout.last_actions(observations, self._last[:, CHOICE])
         act_all(
             self._settings,
             self._columns,

@@ -275,11 +275,11 @@ class MapMaker:
 
     def begin(self, spec: LifetimeSpec, seeds: np.ndarray) -> None:
         """Begin ``len(seeds)`` lifetimes."""
-        self._settings, layout, n = spec.constants, spec.layout, len(seeds)
+        self._settings, self._layout, n = spec.constants, spec.layout, len(seeds)
         cells = int(self._settings.side) ** 2
         names = ("walls_beside", "cells", "episode_start", "level")
         only_level = spec.course.stages[0].level
-        self._columns = np.array([*map(layout.start, names), only_level], dtype=np.int64)
+        self._columns = np.array([*map(self._layout.start, names), only_level], dtype=np.int64)
         self._horizons = np.array([level.horizon for level in spec.levels], dtype=np.int64)
         self._walls = np.zeros((n, cells, 4), dtype=np.uint8)
         self._looked = np.zeros((n, len(spec.levels), cells), dtype=np.uint8)
@@ -290,6 +290,9 @@ class MapMaker:
     def act(self, observations: np.ndarray, fresh: np.ndarray) -> np.ndarray:
         """One action per lifetime, ``int64[N]``."""
         actions = np.empty(len(fresh), dtype=np.int64)
+        done = self._layout.last_actions(observations, self._last[:, ACTION])
+        self._last[done != self._last[:, ACTION], ROUTE] = 0  # somebody else acts: the route is left
+        self._last[:, ACTION] = done
         draw_maps(
             self._settings,
             self._horizons,

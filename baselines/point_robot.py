@@ -25,13 +25,15 @@ BONUS = 8.0  # what finding a goal is worth besides the reward in the present ep
 CIRCLE = np.array([(math.cos((k + 0.5) * BIN), math.sin((k + 0.5) * BIN)) for k in range(BINS)])
 SLACK = 1e-6  # by which it keeps clear of the edge of a disc
 EXACT = 1e-6  # steps: a way of so many whole ones must not count as one more for rounding
+PASSED = 0.6  # steps: a robot that somebody else drives is on the sweep if it is as near as this
 # The agent without a memory: its first command where motors are hidden, and rewards with which it is content.
 PROBE, NEAR, NEARER = 0.01, 0.8, 0.999
 ON_CIRCLE, OFF_SWEEP = 0.005, 0.02
 # Columns of ``last``: where the robot stood, its command, what it was after, steps taken.
 X, Y, COMMAND_X, COMMAND_Y, LEVEL, GOAL, TIME = range(7)
-# Columns of ``plan``: which way the sweep goes (0: there is none) and the angle it has come to.
-WAY, ANGLE = range(2)
+# Columns of ``plan``: which way the sweep goes (0: there is none), the angle it has come to, and whether somebody else
+# drives the robot in this episode.
+WAY, ANGLE, DRIVEN = range(3)
 # Columns of ``motor``: a complex number that a command is multiplied by, and whether it is known.
 MOTOR_X, MOTOR_Y, KNOWN = range(3)
 
@@ -365,6 +367,19 @@ def next_alive(alive, i, goal, angle, way):
 
 
 @register_jitable
+def come_to(plan, i, x, y, stride, sweep):
+    """The angle that a sweep has come to: that of the robot, if somebody else has driven it on."""
+    planned = plan[i, ANGLE]
+    if plan[i, DRIVEN] == 0.0 or length(x, y) < sweep - PASSED * stride:
+        return planned
+    angle = math.atan2(y, x)
+    if angle < -0.5 * math.pi:
+        angle += 2.0 * math.pi
+    angle = min(max(angle, 0.0), math.pi)
+    return angle if plan[i, WAY] * (angle - planned) > 0.0 else planned
+
+
+@register_jitable
 def search(alive, plan, i, goal, x, y, left, stride, sweep, reach):
     """The point to go to next in the search for a goal: along the planned sweep, or along a new one."""
     for attempt in range(2):
@@ -372,9 +387,10 @@ def search(alive, plan, i, goal, x, y, left, stride, sweep, reach):
         if way == 0.0 or attempt == 1:
             plan_sweep(alive, plan, i, goal, x, y, left, stride, sweep, reach)
             way = plan[i, WAY]
-        angle = plan[i, ANGLE]
+        angle = come_to(plan, i, x, y, stride, sweep)
         target_x, target_y = sweep * math.cos(angle), sweep * math.sin(angle)
-        if length(target_x - x, target_y - y) > 1e-4:
+        near = 1e-4 if plan[i, DRIVEN] == 0.0 else PASSED * stride
+        if length(target_x - x, target_y - y) > near:
             # On the way to where the sweep begins or goes on.
             if next_alive(alive, i, goal, min(max(angle - way * reach, 0.0), math.pi), way) >= 0.0:
                 return target_x, target_y
@@ -443,9 +459,13 @@ def act_all(
         begins = row[at_start] > 0.5
         if fresh[i]:
             forget(alive, spots, count, anchors, motor, i)
-        else:
+        elif not (begins and plan[i, DRIVEN] > 0.0):
             before, after = int(last[i, LEVEL]), int(last[i, GOAL])
             command_x, command_y = last[i, COMMAND_X], last[i, COMMAND_Y]
+            size = length(command_x, command_y)
+            if settings.by_length and size > 1.0 + SLACK:
+                command_x /= size
+                command_y /= size
             mx, my = settings.stride, 0.0
             known = not settings.hidden[before]
             if not known:
@@ -473,6 +493,7 @@ def act_all(
         if fresh[i] or begins:
             last[i, TIME] = 0.0
             plan[i, WAY] = 0.0
+            plan[i, DRIVEN] = 0.0
         elif goal != int(last[i, GOAL]):
             plan[i, WAY] = 0.0
         ax, ay = 1.0, 0.0
@@ -545,7 +566,7 @@ class CircleSweep:
     def begin(self, spec: LifetimeSpec, seeds: np.ndarray) -> None:
         """Begin ``len(seeds)`` lifetimes."""
         n = len(seeds)
-        self._settings = spec.constants
+        self._settings, self._layout = spec.constants, spec.layout
         self._horizons = np.array([level.horizon for level in spec.levels], dtype=np.int64)
         names = ("goal", "previous_reward", "episode_start", "level")
         self._columns = np.array([spec.layout.start(name) for name in names], dtype=np.int64)
@@ -554,12 +575,18 @@ class CircleSweep:
         self._count = np.zeros((n, GOALS), dtype=np.int64)
         self._anchors = np.zeros((n, 8))
         self._motor = np.zeros((n, 3))
-        self._plan = np.zeros((n, 2))
+        self._plan = np.zeros((n, 3))
         self._last = np.zeros((n, 7))
 
     def act(self, observations: np.ndarray, fresh: np.ndarray) -> np.ndarray:
         """One command per lifetime, ``float64[N, 2]``."""
         actions = np.empty((len(fresh), 2))
+        own = self._last[:, COMMAND_X : COMMAND_Y + 1]
+        done = self._layout.last_actions(observations, own, "command")
+        # The last command of an episode is not shown.
+        driven = (done != own).any(axis=1) & (observations[:, self._columns[2]] < 0.5)
+        self._plan[driven, DRIVEN] = 1.0
+        self._last[driven, COMMAND_X : COMMAND_Y + 1] = done[driven]
         act_all(
             self._settings,
             self._horizons,

@@ -341,7 +341,7 @@ class FixElimination:
         """Begin ``len(seeds)`` lifetimes."""
         settings, layout, n = spec.constants, spec.layout, len(seeds)
         stages = spec.course.stages
-        self._settings = settings
+        self._settings, self._layout = settings, layout
         self._horizons = np.array([level.horizon for level in spec.levels], dtype=np.int64)
         names = ("previous_reward", "episode_start", "level", "episode", "stage_length")
         self._columns = np.array([*(layout.start(name) for name in names), stages[0].level], dtype=np.int64)
@@ -364,6 +364,7 @@ class FixElimination:
     def act(self, observations: np.ndarray, fresh: np.ndarray) -> np.ndarray:
         """One action per lifetime, ``int64[N]``."""
         actions = np.empty(len(fresh), dtype=np.int64)
+        self._last[:, ACTION] = self._layout.last_actions(observations, self._last[:, ACTION])
         remember_all(
             self._settings,
             self._horizons,

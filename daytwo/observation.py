@@ -21,6 +21,7 @@ EXTRAS = (
     "final_observation",
 )
 DEFAULT_EXTRAS = ("previous_action", "previous_reward", "episode_start", "time", "level")
+SINGLE_PRECISION = 1e-6  # more than rounding a number of [-1, 1] to it changes
 WIPED_EXTRAS = ("previous_action", "previous_reward", "final_observation")
 
 
@@ -145,6 +146,29 @@ class Layout(Mapping[str, slice]):
     def split(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         """Split rows of shape ``[..., size]`` into named copies of shape ``[..., size of the part]``."""
         return {name: rows[..., part].copy() for name, part in self.items()}
+
+    def last_actions(self, rows: np.ndarray, own: np.ndarray, part: str = "previous_action") -> np.ndarray:
+        """What was done in the step before, as the rows show it.
+
+        An agent may be asked what it would do in lifetimes in which another one acts, as a teacher is that labels what
+        its pupil does (DAgger: Ross et al. 2011, arXiv 1011.0686). It must not take what it chose for what was done.
+
+        Args:
+            rows: ``float32[N, size]``.
+            own: ``int64[N]`` or ``float64[N, d]``, what the agent chose. It stands where ``part`` is not shown, where
+                all of it is 0 and one action in a row should be 1, and where it is the same in single precision.
+            part: of the row.
+
+        Returns:
+            An array like ``own``.
+        """
+        if part not in self:
+            return own
+        shown = rows[:, self[part]]
+        if own.ndim == 1:
+            return np.where(shown.any(axis=1), shown.argmax(axis=1), own)
+        other = (np.abs(shown - own) > SINGLE_PRECISION).any(axis=1, keepdims=True)
+        return np.where(other, shown, own)
 
     def wipe(self, rows: np.ndarray, where: np.ndarray) -> np.ndarray:
         """A copy of ``rows[N, size]`` without the past in the rows ``where`` (bool[N]): what the amnesiac twin sees."""

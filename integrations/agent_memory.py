@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from daytwo.agent import LifetimeSpec
+from daytwo.observation import Layout
 
 _PLAIN = (type(None), bool, int, float, str, np.generic)
 
@@ -53,8 +54,8 @@ def _name(agent: Any) -> str:
 
 
 def _constant(value: Any) -> bool:
-    """Whether a value cannot change: the spec, a record of settings, a function, a class."""
-    return isinstance(value, LifetimeSpec | np.void | type) or inspect.isroutine(value)
+    """Whether a value cannot change: the spec, a layout, a record of settings, a function, a class."""
+    return isinstance(value, LifetimeSpec | Layout | np.void | type) or inspect.isroutine(value)
 
 
 def _copied(value: Any, where: str) -> Any:

@@ -135,6 +135,24 @@ def test_the_terminal_observation_is_the_familys_last():
     assert terminated and row[0] == 3.0
 
 
+def test_the_last_action_is_the_one_shown_and_ones_own_where_none_is():
+    made, own = layout(), np.array([2, 2, 2])
+    rows = np.zeros((3, made.size), dtype=np.float32)
+    rows[0, made.start("previous_action") + 1] = 1.0
+    rows[1, made.start("previous_action") + 2] = 1.0
+    assert made.last_actions(rows, own).tolist() == [1, 2, 2], "zeros are shown where a lifetime begins"
+    assert layout(show=()).last_actions(rows, own) is own
+
+    made = layout(continuous=True)
+    rows, own = np.zeros((2, made.size), dtype=np.float32), np.array([[0.1, 0.2, 0.3], [0.1, 0.2, 0.3]])
+    rows[:, made["previous_action"]] = own
+    rows[1, made.start("previous_action")] = -0.5
+    done = made.last_actions(rows, own)
+    assert done[0].tolist() == own[0].tolist(), "one's own is kept in double precision"
+    np.testing.assert_allclose(done[1], [-0.5, 0.2, 0.3], rtol=1e-6)
+    assert made.last_actions(rows, own[:, :2] * 0.0, "place").tolist() == [[0.0, 0.0], [0.0, 0.0]]
+
+
 def test_continuous_actions_are_shown_as_they_are():
     env = make_single(Steering)
     steps = live(env, lambda observation, info: np.array([0.25, -1.0]), seed=0)
