@@ -25,7 +25,8 @@ BONUS = 8.0  # what finding a goal is worth besides the reward in the present ep
 CIRCLE = np.array([(math.cos((k + 0.5) * BIN), math.sin((k + 0.5) * BIN)) for k in range(BINS)])
 SLACK = 1e-6  # by which it keeps clear of the edge of a disc
 EXACT = 1e-6  # steps: a way of so many whole ones must not count as one more for rounding
-PASSED = 0.6  # steps: a robot that somebody else drives is on the sweep if it is as near as this
+# Steps: a robot that somebody else drives is on the sweep if it is as near as PASSED, and aims AHEAD of itself on it.
+PASSED, AHEAD = 0.6, 1.5
 # The agent without a memory: its first command where motors are hidden, and rewards with which it is content.
 PROBE, NEAR, NEARER = 0.01, 0.8, 0.999
 ON_CIRCLE, OFF_SWEEP = 0.005, 0.02
@@ -387,10 +388,12 @@ def search(alive, plan, i, goal, x, y, left, stride, sweep, reach):
         if way == 0.0 or attempt == 1:
             plan_sweep(alive, plan, i, goal, x, y, left, stride, sweep, reach)
             way = plan[i, WAY]
-        angle = come_to(plan, i, x, y, stride, sweep)
+        plan[i, ANGLE] = come_to(plan, i, x, y, stride, sweep)
+        angle = plan[i, ANGLE]
         target_x, target_y = sweep * math.cos(angle), sweep * math.sin(angle)
-        near = 1e-4 if plan[i, DRIVEN] == 0.0 else PASSED * stride
-        if length(target_x - x, target_y - y) > near:
+        away = length(target_x - x, target_y - y)
+        driven = plan[i, DRIVEN] > 0.0
+        if away > (AHEAD * stride if driven else 1e-4):
             # On the way to where the sweep begins or goes on.
             if next_alive(alive, i, goal, min(max(angle - way * reach, 0.0), math.pi), way) >= 0.0:
                 return target_x, target_y
@@ -399,6 +402,11 @@ def search(alive, plan, i, goal, x, y, left, stride, sweep, reach):
         if following < 0.0:
             continue
         turn = 2.0 * math.asin(min(1.0, 0.5 * stride / sweep))
+        if driven:
+            # It is never quite where it should be: to be led back there step by step would be to stand still.
+            angle += way * max(turn * (AHEAD - away / stride), way * (following - angle) - reach)
+            angle = min(max(angle, 0.0), math.pi)
+            return sweep * math.cos(angle), sweep * math.sin(angle)
         # Over what was ruled out, the sweep leaps.
         angle += way * max(turn, way * (following - angle) - reach)
         plan[i, ANGLE] = min(max(angle, 0.0), math.pi)
