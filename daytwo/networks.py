@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 from numba.extending import register_jitable
 
+from daytwo.activations import fast_sigmoid, fast_tanh
 from daytwo.agent import LifetimeSpec
 from daytwo.kernels import kernel
+from daytwo.slots import SHOWN, score_pairs, show_used, take_slots
 from daytwo.streams import agent_streams, normal, uniform
 
 CHECKPOINT_KIND = "policy-network"
@@ -34,31 +36,6 @@ def _add_product(out, count, inputs, width, weights, at):
                 out[j] += value * row[j]
         at += count
     return at
-
-
-@register_jitable
-def fast_tanh(x):
-    """Tanh in single precision, to 4e-7, in a form that compiles to vector instructions.
-
-    A minimax rational function on [-9, 9], beyond which tanh is 1 in single precision.
-    """
-    x = min(max(x, np.float32(-7.90531110763549805)), np.float32(7.90531110763549805))
-    square = x * x
-    top = np.float32(-2.76076847742355e-16) * square + np.float32(2.00018790482477e-13)
-    top = top * square + np.float32(-8.60467152213735e-11)
-    top = top * square + np.float32(5.12229709037114e-08)
-    top = top * square + np.float32(1.48572235717979e-05)
-    top = top * square + np.float32(6.37261928875436e-04)
-    top = top * square + np.float32(4.89352455891786e-03)
-    bottom = np.float32(1.19825839466702e-06) * square + np.float32(1.18534705686654e-04)
-    bottom = bottom * square + np.float32(2.26843463243900e-03)
-    bottom = bottom * square + np.float32(4.89352518554385e-03)
-    return x * top / bottom
-
-
-@register_jitable
-def fast_sigmoid(x):
-    return np.float32(0.5) + np.float32(0.5) * fast_tanh(np.float32(0.5) * x)
 
 
 # Passes of one or two arrays each: the compiler turns a loop into vector instructions only if it can check cheaply that
@@ -165,8 +142,8 @@ def _recall(observation, values, width, units, products, weights, at, memory, as
 
 @kernel
 def _forward(
-    observations, fresh, sizes, kind, first, recurrent, front, gated, products, clearing, relu, weights, hidden, cell,
-    memory, asked, work, out,
+    observations, fresh, sizes, kind, first, recurrent, front, gated, products, clearing, slots, relu, weights, hidden,
+    cell, memory, asked, work, out,
 ):  # fmt: skip
     """One step of a network in every lifetime.
 
@@ -184,6 +161,8 @@ def _forward(
             recalled as well.
         products: whether the keyed memory's keys are products of two maps.
         clearing: a column of the observations: where it is not 0, GRUs begin anew; -1 for none.
+        slots: things in slots (`daytwo.slots`), or none: the first layer takes in what was used as well, and the first
+            dense layer after the recurrent ones scores of pairs.
         relu: hidden dense layers use ReLU instead of tanh.
         weights: ``float32[...]``, layer after layer: bias, then the matrix input by input (recurrent layers: both
             matrices, and between them a GRU's bias of the candidate's recurrent part); a keyed memory's before the
@@ -217,6 +196,8 @@ def _forward(
         at = 0
         for layer in range(layers):
             width, count = sizes[layer], sizes[layer + 1]
+            if layer == 0 and len(slots.places):
+                width = show_used(slots, observations[i], values, width)
             if front and layer == looking:
                 # Behind what the layer in front took in comes its state.
                 for j in range(front):
@@ -237,6 +218,8 @@ def _forward(
                 for j in range(recalled):
                     values[width + j] = work[4, sizes[first] + front + j]
                 width += recalled
+            if len(slots.places) and layer == first + recurrent:
+                width = score_pairs(slots, observations[i], values, width)
             if first <= layer < first + recurrent:
                 k = layer - first
                 for j in range(width):
@@ -371,7 +354,8 @@ class Network:
                 ``gru.input_bias``, ``gru.state_weight``, ``gru.state_bias`` (`daytwo.integrations.gru.LifetimeGru`),
                 ``gate.weight`` and ``gate.bias`` (optional), ``action_net.weight`` and ``action_net.bias``; ``log_std``
                 for continuous actions; ``clear_column`` (optional): a number of the observation, one step after which
-                the GRUs begin anew; ``input_scale``: what observations are multiplied with.
+                the GRUs begin anew; ``slots.`` (optional; `daytwo.integrations.slot_reader.SlotReader`);
+                ``input_scale``: what observations are multiplied with.
             activation: of the hidden dense layers, ``tanh`` or ``relu``.
 
         Raises:
@@ -392,15 +376,19 @@ class Network:
             return array
 
         scale = take("input_scale") if "input_scale" in tensors else None
+        self.slots = take_slots(tensors, take)
 
         def begin(matrix: np.ndarray) -> np.ndarray:
             """The first layer's matrix tells the number of inputs, and takes their scale."""
             if sizes:
                 return matrix
-            sizes.append(matrix.shape[1])
-            if scale is not None and scale.shape != (matrix.shape[1],):
-                raise ValueError(f"Expected input_scale of shape {(matrix.shape[1],)}, received {scale.shape}.")
-            return matrix if scale is None else matrix * scale
+            width = matrix.shape[1] - (SHOWN if len(self.slots.places) else 0)
+            sizes.append(width)
+            if scale is None:
+                return matrix
+            if scale.shape != (width,):
+                raise ValueError(f"Expected input_scale of shape {(width,)}, received {scale.shape}.")
+            return np.concatenate([matrix[:, :width] * scale, matrix[:, width:]], axis=1)
 
         def add(matrix: np.ndarray, width: int, rows: int) -> None:
             if matrix.shape != (rows, width):
@@ -410,10 +398,11 @@ class Network:
         def add_dense(name: str) -> None:
             matrix = begin(take(f"{name}.weight"))
             parts.append(take(f"{name}.bias"))
-            width = sizes[-1]
+            width = sizes[-1] + (SHOWN if len(sizes) == 1 and len(self.slots.places) else 0)
             if self.recurrent and len(sizes) == self.first + self.recurrent + 1:
                 recalled = self.recalled
                 width = width * (2 if self.gated else 1) + recalled * (2 if self.gated and self.front else 1)
+                width += matrix.shape[0] if len(self.slots.places) else 0
             add(matrix, width, matrix.shape[0])
             sizes.append(matrix.shape[0])
 
@@ -484,7 +473,7 @@ class Network:
         _, heads, contents, keys = self.memory
         widest = max(
             4 * max(sizes),
-            2 * (max(sizes) + self.recalled) + self.front,
+            2 * (max(sizes) + self.recalled) + self.front + (SHOWN if len(self.slots.places) else 0),
             2 * heads * (keys + contents) + contents,
         )
         self._work = np.zeros((6, widest), dtype=np.float32)
@@ -536,6 +525,7 @@ class Network:
             self.gated,
             self.products,
             self.clearing,
+            self.slots,
             self.relu,
             self.weights,
             self._hidden,

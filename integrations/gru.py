@@ -13,8 +13,8 @@ import torch
 from numba.extending import register_jitable
 from torch import nn
 
+from daytwo.activations import fast_sigmoid, fast_tanh
 from daytwo.kernels import compile_cached
-from daytwo.networks import fast_sigmoid, fast_tanh
 
 # The loops below are cut into passes of few arrays each: the compiler turns a loop into vector instructions only if it
 # can check cheaply that its arrays do not overlap. In one pass over all of them the gates take ten times as long.

@@ -15,6 +15,8 @@ from torch import nn
 
 from daytwo.integrations.gru import LifetimeGru, clear, step_gates
 from daytwo.integrations.keyed_memory import KeyedMemory
+from daytwo.integrations.slot_reader import SlotPlan, SlotReader
+from daytwo.slots import SHOWN
 
 # What a Stable-Baselines3 schedule is: a function of the share of training that remains, from 1 to 0.
 Schedule = Callable[[float], float]
@@ -31,6 +33,7 @@ class GruPolicy(BasePolicy):
         deeper: further keyed ones, of which each looks at what those before it recall. In the state, the contents of
             all follow the GRU's units, and then what all but the last recalled.
         front: a GRU that tells the keyed memory what to store, and where; its units come last in the state.
+        slots: shows the encoder what was used and gives heads scores of pairs, if things lie in slots.
         input_scale: ``float32[D]``, what observations are multiplied with; learnt from the first rollout.
     """
 
@@ -53,6 +56,7 @@ class GruPolicy(BasePolicy):
         memory_products: bool = False,
         memory_columns: Sequence[int] | None = None,
         clear_column: int | None = None,
+        slots: Sequence[int] | None = None,
         value_size: int = 64,
         std: float = 0.5,
         auxiliary: bool = False,
@@ -81,6 +85,8 @@ class GruPolicy(BasePolicy):
             memory_columns: numbers of the observation that its keys come from at first; None for all.
             clear_column: a number of the observation; one step after it was 1 the GRUs begin anew, so that only what
                 the keyed memory holds lasts. None for never.
+            slots: a `daytwo.integrations.slot_reader.SlotPlan`, where actions put two things together; it needs an
+                encoder and ``previous``. None for actions that do not.
             value_size: hidden units of the value's head.
             std: standard deviation of continuous actions at the start.
             auxiliary: add a head that predicts the oracle's action (training only).
@@ -99,6 +105,13 @@ class GruPolicy(BasePolicy):
         self.previous = previous
         self.input_scale: torch.Tensor
         self.register_buffer("input_scale", torch.ones(inputs))
+        plan = None if slots is None else SlotPlan(*map(int, slots))
+        if plan is not None:
+            if not encoder_size or not previous:
+                raise ValueError("Things in slots need an encoder_size of at least 1 and previous=True.")
+            if self.continuous or self.outputs != plan.actions:
+                raise ValueError(f"These slots have {plan.actions} actions, received {action_space}.")
+            inputs += SHOWN
         self.encoder: nn.Linear | None = None
         if encoder_size:
             self.encoder = nn.Linear(inputs, encoder_size)
@@ -139,6 +152,10 @@ class GruPolicy(BasePolicy):
         looked_at = 0 if not gated else hidden_size if self.front is None else hidden_size + recalled
         self.gate = nn.Linear(seen + recalled, looked_at) if gated else None
         read = hidden_size + looked_at + recalled
+        self.slots: SlotReader | None = None
+        if plan is not None:
+            self.slots = SlotReader(plan, read, observation_space.low, observation_space.high)
+            read += self.outputs
         self.action_net = nn.Linear(read, self.outputs)
         self.value_net = nn.Sequential(nn.Linear(read + 1, value_size), nn.ReLU(), nn.Linear(value_size, 1))
         self.auxiliary_net = nn.Linear(read, self.outputs) if auxiliary else None
@@ -146,6 +163,8 @@ class GruPolicy(BasePolicy):
         for layer, gain in ((self.action_net, 0.01), (self.value_net[0], 1.0), (self.value_net[2], 0.1)):
             nn.init.orthogonal_(layer.weight, gain)  # type: ignore[arg-type]
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+        if self.slots is not None:  # at first actions have the scores of their pairs
+            self.action_net.weight.data[:, -self.outputs :] = torch.eye(self.outputs)
         self.log_std = nn.Parameter(torch.full((self.outputs,), math.log(std))) if self.continuous else None
         fused = self.device.type in ("cpu", "cuda")
         self.optimizer = torch.optim.Adam(self.parameters(), lr=lr_schedule(1.0), eps=1e-5, fused=fused)
@@ -165,6 +184,7 @@ class GruPolicy(BasePolicy):
             "memory_units": 0 if self.front is None else self.front.size,
             "memory_products": self.memory is not None and self.memory.product_weight is not None,
             "clear_column": None if self.clear_column is None else int(self.clear_column),
+            "slots": None if self.slots is None else tuple(self.slots.plan),
             "value_size": self.value_net[0].out_features,
             "auxiliary": self.auxiliary_net is not None,
             "belief": 0 if self.belief_net is None else self.belief_net.out_features,
@@ -195,7 +215,8 @@ class GruPolicy(BasePolicy):
         It takes in what is seen, the state in front and what the keyed memories recall.
         """
         scaled = observations * self.input_scale
-        seen = scaled if self.encoder is None else torch.tanh(self.encoder(scaled))
+        shown = scaled if self.slots is None else torch.cat([scaled, self.slots.used(observations)], dim=-1)
+        seen = shown if self.encoder is None else torch.tanh(self.encoder(shown))
         _, *contents, looked_at, before = start.split(self._state_sizes(), dim=1)
         # What stands behind the observation in the memories' keys: ``[T + 1, N, S]``, before the first step and after
         # every step.
@@ -230,12 +251,13 @@ class GruPolicy(BasePolicy):
             return gru(taken, start, keep)
         return self._step_gru(gru, taken[0], start.contiguous(), keep[0]).unsqueeze(0)
 
-    def _read(self, states: torch.Tensor, taken: torch.Tensor) -> torch.Tensor:
-        """What the heads read, ``[..., R]``: the GRU's states, these times the gate if there is one, what is recalled.
+    def _read(self, states: torch.Tensor, taken: torch.Tensor, observations: torch.Tensor) -> torch.Tensor:
+        """What the heads read, ``[..., R]``: states, these times the gate if there is one, what is recalled, pairs.
 
         Args:
-            states: ``[..., H]``.
+            states: ``[..., H]``, the GRU's.
             taken: ``[..., E]``, what the GRU took in.
+            observations: ``[..., D]``.
         """
         parts = [states]
         recalled = [taken[..., -self.recalled :]] if self.recalled else []
@@ -243,7 +265,8 @@ class GruPolicy(BasePolicy):
             looked_at = states if self.front is None else torch.cat([states, *recalled], dim=-1)
             parts.append(looked_at * torch.sigmoid(self.gate(taken)))
         parts += recalled
-        return states if len(parts) == 1 else torch.cat(parts, dim=-1)
+        read = states if len(parts) == 1 else torch.cat(parts, dim=-1)
+        return read if self.slots is None else torch.cat([read, self.slots(observations, read)], dim=-1)
 
     def unroll(
         self, observations: torch.Tensor, start: torch.Tensor, keep: torch.Tensor
@@ -257,7 +280,7 @@ class GruPolicy(BasePolicy):
         """
         taken, _ = self._take_in(observations, start, keep)
         states = self.gru(taken, start[:, : self.gru.size], self._kept(observations, keep))
-        return states, self._read(states, taken)
+        return states, self._read(states, taken, observations)
 
     def forward(self, observations: torch.Tensor, start: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
         """What the heads read, ``[T, N, R]``; see `unroll`."""
@@ -280,7 +303,7 @@ class GruPolicy(BasePolicy):
             rows, kept = observations.unsqueeze(0), keep.unsqueeze(0)
             taken, rest = self._take_in(rows, state, kept)
             new = self._run(self.gru, taken, state[:, : self.gru.size], self._kept(rows, kept))[0]
-            read = self._read(new, taken[0])
+            read = self._read(new, taken[0], observations)
             return torch.cat([new, rest], dim=1), read
 
     @staticmethod
@@ -313,6 +336,7 @@ class GruPolicy(BasePolicy):
             "deeper.",
             "gru.",
             "gate.",
+            "slots.",
             "action_net.",
             "log_std",
         )

@@ -33,8 +33,8 @@ import torch
 from numba.extending import register_jitable
 from torch import nn
 
+from daytwo.activations import fast_sigmoid, fast_tanh
 from daytwo.integrations.ppo_loss import compile_unordered
-from daytwo.networks import fast_sigmoid, fast_tanh
 
 _TINY = np.float32(1e-6)
 

@@ -12,12 +12,13 @@ from daytwo.integrations.agent_memory import memory_of, restore_memory
 from daytwo.integrations.gru_policy import GruPolicy
 from daytwo.integrations.presets import COURSE_SETTINGS
 from daytwo.integrations.rl2 import RL2
+from daytwo.integrations.slot_reader import SlotPlan
 from daytwo.integrations.stable_baselines3 import LifetimeVecEnv, training_seeds
 from daytwo.loading import load
 from daytwo.networks import CHECKPOINT_KIND, describe_interface
 
 # Of the network's options those that a checkpoint's description names only where they differ from the default.
-TOLD_IF_CHANGED = ("memory_heads", "memory_layers", "memory_units", "memory_products", "episodic")
+TOLD_IF_CHANGED = ("memory_heads", "memory_layers", "memory_units", "memory_products", "episodic", "slots")
 
 
 class RL2Trainer:
@@ -97,6 +98,7 @@ class RL2Trainer:
                 "memory_units": config.memory_units,
                 "memory_products": config.memory_products,
                 "memory_columns": self._columns(config.memory_parts),
+                "slots": self._slots(config.slots),
                 "clear_column": self.spec.layout["episode_start"].start if config.episodic else None,
                 "value_size": config.value_size,
                 "std": config.std,
@@ -120,6 +122,23 @@ class RL2Trainer:
         if unknown:
             raise ValueError(f"memory_parts must be among {', '.join(layout)}, received {unknown[0]!r}.")
         return [column for part in parts for column in range(layout[part].start, layout[part].stop)] or None
+
+    def _slots(self, parts: Sequence[tuple[str, int]]) -> SlotPlan | None:
+        """Where the things of some parts of the observation lie, None for no parts."""
+        if not parts:
+            return None
+        layout, numbers = self.spec.layout, list[int]()
+        for part, count in parts:
+            if part not in layout or (layout[part].stop - layout[part].start) % count:
+                sizes = ", ".join(f"{name} ({columns.stop - columns.start})" for name, columns in layout.items())
+                raise ValueError(
+                    f"slots must be parts of the observation whose numbers can be shared out, among {sizes}; received "
+                    f"{part!r} for {count} things."
+                )
+            numbers += [layout[part].start, count, (layout[part].stop - layout[part].start) // count]
+        if "previous_action" not in layout:
+            raise ValueError(f"slots need the previous action in the observation, which has {', '.join(layout)}.")
+        return SlotPlan._make([*numbers, layout["previous_action"].start])
 
     def _learning_rate(self, remaining: float) -> float:
         final = self.config.final_learning_rate

@@ -129,6 +129,9 @@ class RL2Config:
         memory_parts: names of the parts of the observation that keys come from at first; none for all of it.
         episodic: clear the GRUs one step after every episode's start, so that only what is in the keyed memory lasts
             longer.
+        slots: two parts of the observation that list things, with how many things each lists, as in (("stones", 3),
+            ("potions", 12)), where an action puts one of the first and one of the second together; actions are then
+            scored by pairs; it needs an encoder and ``previous``. Nothing for other actions.
         update_bias: of the GRU's update gate at the start: above 0 it keeps its state before it has learnt to.
         rollout_steps: steps each lane takes between two updates, through all of which gradients flow; the state is
             carried on. None for whole lifetimes.
@@ -174,6 +177,7 @@ class RL2Config:
     memory_products: bool = False
     memory_parts: tuple[str, ...] = ()
     episodic: bool = False
+    slots: tuple[tuple[str, int], ...] = ()
     update_bias: float = 1.0
     rollout_steps: int | None = 100
     lifetimes_per_batch: int = 64
@@ -220,6 +224,8 @@ class RL2Config:
         if not self.memory_heads and any(getattr(self, name) != getattr(RL2Config, name) for name in further):
             told = ", ".join(f"{name}={getattr(self, name)}" for name in further)
             raise ValueError(f"{told} belong to a keyed memory, received memory_heads=0.")
+        if self.slots:
+            self._check_slots()
         _number(self, 0.0, INFINITY, "learning_rate", "clip_range", "gradient_clip", "std", open_below=True)
         _number(self, 0.0, 1.0, "final_learning_rate", "discount", "gae_lambda", "entropy_until", "imitate")
         _number(self, 0.0, 1.0, "teacher_share", "first_share")
@@ -240,6 +246,23 @@ class RL2Config:
             raise ValueError(f"teacher must be an agent's name, received {self.teacher!r}.")
         if self.initial is not None and not isinstance(self.initial, str):
             raise ValueError(f"initial must be a folder or None, received {self.initial!r}.")
+
+    def _check_slots(self) -> None:
+        good = isinstance(self.slots, tuple | list) and len(self.slots) == 2
+        for pair in self.slots if good else ():
+            good = good and isinstance(pair, tuple | list) and len(pair) == 2
+            good = good and isinstance(pair[0], str) and type(pair[1]) is int and pair[1] >= 1
+        if not good:
+            raise ValueError(
+                "slots must be two parts of the observation with how many things each lists, as in (('stones', 3), "
+                f"('potions', 12)), received {self.slots!r}."
+            )
+        object.__setattr__(self, "slots", tuple(map(tuple, self.slots)))
+        if not (self.encoder_size and self.previous):
+            raise ValueError(
+                f"slots need an encoder_size of at least 1 and previous=True, received "
+                f"encoder_size={self.encoder_size} and previous={self.previous}."
+            )
 
 
 def field_names(config_class: Any) -> tuple[str, ...]:

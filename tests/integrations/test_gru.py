@@ -5,10 +5,10 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from daytwo.activations import fast_tanh  # noqa: E402
 from daytwo.integrations import gru as module  # noqa: E402
 from daytwo.integrations.gru import LifetimeGru, _torch_gru, clear, step_gates  # noqa: E402
 from daytwo.kernels import compile_cached  # noqa: E402
-from daytwo.networks import fast_tanh  # noqa: E402
 
 NAMES = ("input_weight", "input_bias", "state_weight", "state_bias")
 

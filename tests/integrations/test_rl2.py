@@ -272,7 +272,16 @@ KEYED = {"previous": True, "encoder_size": 6, "memory_heads": 2, "memory_keys": 
 )
 @pytest.mark.parametrize("env_id", [BANDIT, "daytwo/PointRobot-v0"])
 def test_the_agent_acts_as_the_policy_does(env_id, extra):
-    settings = TWICE if env_id == BANDIT else ROBOT
+    check_the_agent_acts_as_the_policy_does(env_id, TWICE if env_id == BANDIT else ROBOT, extra)
+
+
+@pytest.mark.parametrize("extra", [{}, {"gated": True}, KEYED | FRONT], ids=["reads", "gated", "front"])
+def test_an_agent_that_looks_at_slots_acts_as_the_policy_does(extra):
+    slots = {**READS, "gated": False, "slots": (("stones", 3), ("potions", 12)), **extra}
+    check_the_agent_acts_as_the_policy_does("daytwo/Alchemy-v0", {}, slots)
+
+
+def check_the_agent_acts_as_the_policy_does(env_id, settings, extra):
     config = RL2Config(hidden_size=12, lifetimes_per_batch=4, batches_per_update=2, rollout_steps=8, **extra)
     trainer = make(env_id, config=config, settings=settings, steps=1000, num_envs=None, seed=0)
     trainer.advance()

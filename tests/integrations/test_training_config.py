@@ -47,6 +47,9 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "training.md"
         (RL2Config, "masked", 1),
         (RL2Config, "memory_parts", "cue"),
         (RL2Config, "memory_layers", 0),
+        (RL2Config, "slots", (("stones", 3),)),
+        (RL2Config, "slots", (("stones", 3), ("potions", 0))),
+        (RL2Config, "slots", "stones"),
         (RL2Config, "first_stages", ((1, 0),)),
         (RL2Config, "first_stages", (1, 2)),
         (RL2Config, "first_stages", ((1.5, 2),)),
@@ -63,6 +66,8 @@ def test_a_keyed_memory_needs_what_it_reads():
     for options in ({}, {"encoder_size": 8}, {"previous": True}):
         with pytest.raises(ValueError, match="memory_heads=2 needs an encoder_size of at least 1 and previous=True"):
             RL2Config(memory_heads=2, **options)
+        with pytest.raises(ValueError, match="slots need an encoder_size of at least 1 and previous=True"):
+            RL2Config(slots=(("stones", 3), ("potions", 12)), **options)
     further = (("memory_layers", 2), ("memory_units", 8), ("memory_products", True), ("memory_parts", ("cue",)))
     for name, value in further:
         with pytest.raises(ValueError, match=f"{name}=.* belong to a keyed memory, received memory_heads=0"):

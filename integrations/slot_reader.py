@@ -1,0 +1,154 @@
+"""Things in slots: what was used, and how well two things go together.
+
+Where an observation lists things, such as three stones and twelve potions, and an action puts two of them together, a
+dense layer has to learn anew for every slot what each thing is, and a linear read-out cannot tell which stone goes with
+which potion: that is a question about pairs. This layer shares one code among all slots of a kind. It shows the network
+what was used in the last step (and what became of it), and scores every pair of things by what the memory holds:
+
+    e_i = tanh(W x_i + b)                       the code of slot i
+    u_i = A e_i + B h + (C e_i) * (D h)         what it means, given what the heads read, h
+    score(i, j) = w . relu(u_i + v_j)           additive attention over pairs
+
+Scores of actions from the things that are there are those of pointer networks (Vinyals et al. 2015, arXiv 1506.03134),
+in the form of Bahdanau et al. 2014 (arXiv 1409.0473, section A.1.2). At first, a code says between which marks a number
+lies, so that colours coded as numbers can be told apart.
+"""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from daytwo.slots import CODE, MEANING
+
+STEEPNESS = 2.0  # of the marks, in widths between them
+
+
+class SlotPlan(NamedTuple):
+    """Where things lie in an observation, and which action takes which.
+
+    Action 0 takes none. Then follow, for each of the first things, the action that takes it alone and those that take
+    it together with each of the second things.
+
+    Attributes:
+        first: first column of the first things.
+        firsts: how many there are.
+        first_size: numbers of each.
+        second: first column of the second things.
+        seconds: how many there are.
+        second_size: numbers of each.
+        action: first column of the previous action, one-hot.
+    """
+
+    first: int
+    firsts: int
+    first_size: int
+    second: int
+    seconds: int
+    second_size: int
+    action: int
+
+    @property
+    def actions(self) -> int:
+        """Actions there are."""
+        return 1 + self.firsts * (1 + self.seconds)
+
+
+def _marks(inputs: int, low: Any, high: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Weights and biases with which every unit says on which side of a mark one of the numbers lies."""
+    weight, bias = torch.zeros(CODE, inputs), torch.zeros(CODE)
+    for number in range(inputs):
+        units = range(number, CODE, inputs)
+        least, most = float(low[number]), float(high[number])
+        width = (most - least) / len(units)
+        for k, unit in enumerate(units):
+            weight[unit, number] = STEEPNESS / width
+            bias[unit] = -(least + (k + 0.5) * width) * STEEPNESS / width
+    return weight, bias
+
+
+class SlotReader(nn.Module):
+    """Shows what was used, and scores actions by pairs of things; see the module's description.
+
+    Attributes:
+        places: ``int64[7]``, the plan.
+        first_code: from one of the first things to its code.
+        second_code: the same for the second things.
+        first_meaning: from its code to ``A e`` and ``C e``.
+        second_meaning: the same for the second things.
+        asked: from what the heads read to ``B h`` and ``D h`` of the first things, and of the second.
+        alone: ``[MEANING]``, what stands for the second thing where there is none.
+        weight: ``[2, MEANING]``: w of pairs, and of things alone.
+    """
+
+    def __init__(self, plan: SlotPlan, read: int, low: Any, high: Any) -> None:
+        """Make the layer.
+
+        Args:
+            plan: where things lie.
+            read: R, numbers that the heads read.
+            low: of every number of an observation, the least.
+            high: the most.
+        """
+        super().__init__()
+        self.plan = plan
+        self.places: torch.Tensor
+        self.register_buffer("places", torch.tensor(plan))
+        self.first_code, self.second_code = nn.Linear(plan.first_size, CODE), nn.Linear(plan.second_size, CODE)
+        for code, at in ((self.first_code, plan.first), (self.second_code, plan.second)):
+            weight, bias = _marks(code.in_features, low[at:], high[at:])
+            code.weight.data[:], code.bias.data[:] = weight, bias
+        self.first_meaning, self.second_meaning = nn.Linear(CODE, 2 * MEANING), nn.Linear(CODE, 2 * MEANING)
+        self.asked = nn.Linear(read, 4 * MEANING)
+        for layer in (self.first_meaning, self.second_meaning, self.asked):
+            for part in layer.weight.data.split(MEANING):
+                nn.init.orthogonal_(part)
+            nn.init.zeros_(layer.bias)
+        self.alone = nn.Parameter(torch.zeros(MEANING))
+        self.weight = nn.Parameter(0.02 * torch.randn(2, MEANING))
+
+    def _codes(self, observations: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Codes of the first things, ``[..., n, CODE]``, and of the second."""
+        plan = self.plan
+        first = observations[..., plan.first : plan.first + plan.firsts * plan.first_size]
+        second = observations[..., plan.second : plan.second + plan.seconds * plan.second_size]
+        first = first.unflatten(-1, (plan.firsts, plan.first_size))
+        second = second.unflatten(-1, (plan.seconds, plan.second_size))
+        return torch.tanh(self.first_code(first)), torch.tanh(self.second_code(second))
+
+    def used(self, observations: torch.Tensor) -> torch.Tensor:
+        """What was used in the last step, and what there is.
+
+        Args:
+            observations: ``[..., 2 O]``: the present ones and those before.
+
+        Returns:
+            ``[..., SHOWN]``: codes of the first thing that was used, before and after, and of the second before, zeros
+            for none; mean codes of the first things, and of the second.
+        """
+        plan, width = self.plan, observations.shape[-1] // 2
+        first, second = self._codes(observations[..., :width])
+        first_before, second_before = self._codes(observations[..., width:])
+        action = observations[..., plan.action + 1 : plan.action + plan.actions]
+        action = action.unflatten(-1, (plan.firsts, 1 + plan.seconds))
+        one, other = action.sum(-1, keepdim=True), action[..., 1:].sum(-2).unsqueeze(-1)
+        parts = [(one * first_before).sum(-2), (one * first).sum(-2), (other * second_before).sum(-2)]
+        return torch.cat([*parts, first.mean(-2), second.mean(-2)], dim=-1)
+
+    def forward(self, observations: torch.Tensor, read: torch.Tensor) -> torch.Tensor:
+        """Scores of all actions, ``[..., A]``.
+
+        Args:
+            observations: ``[..., O]``, or more numbers behind these.
+            read: ``[..., R]``, what the heads read.
+        """
+        first, second = self._codes(observations)
+        asked = self.asked(read).unflatten(-1, (4, 1, MEANING))
+        plain, turned = self.first_meaning(first).split(MEANING, dim=-1)
+        one = plain + asked[..., 0, :, :] + turned * asked[..., 1, :, :]
+        plain, turned = self.second_meaning(second).split(MEANING, dim=-1)
+        other = plain + asked[..., 2, :, :] + turned * asked[..., 3, :, :]
+        pairs = torch.relu(one.unsqueeze(-2) + other.unsqueeze(-3)) @ self.weight[0]
+        alone = torch.relu(one + self.alone) @ self.weight[1]
+        scores = torch.cat([alone.unsqueeze(-1), pairs], dim=-1).flatten(-2)
+        return torch.cat([torch.zeros_like(scores[..., :1]), scores], dim=-1)
