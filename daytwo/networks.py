@@ -15,7 +15,7 @@ from numba.extending import register_jitable
 from daytwo.activations import fast_sigmoid, fast_tanh
 from daytwo.agent import LifetimeSpec
 from daytwo.kernels import kernel
-from daytwo.slots import SHOWN, score_pairs, show_used, take_slots
+from daytwo.slots import CONTENT, KEY, SHOWN, recall_things, score_pairs, show_used, take_slots
 from daytwo.streams import agent_streams, normal, uniform
 
 CHECKPOINT_KIND = "policy-network"
@@ -143,7 +143,7 @@ def _recall(observation, values, width, units, products, weights, at, memory, as
 @kernel
 def _forward(
     observations, fresh, sizes, kind, first, recurrent, front, gated, products, clearing, slots, relu, weights, hidden,
-    cell, memory, asked, work, out,
+    cell, memory, asked, known, work, out,
 ):  # fmt: skip
     """One step of a network in every lifetime.
 
@@ -173,6 +173,7 @@ def _forward(
             is recalled beside its inputs, as the first dense layer after the recurrent ones does; L is 0 for none. Each
             of them reads what those before it recall.
         asked: ``float32[N, L, M K]``, their queries of the step before, changed in place.
+        known: ``float32[N, CONTENT, KEY]``, contents of the slots' memory, changed in place; none without slots.
         work: ``float32[6, W]``, scratch, W as `Network` computes it.
         out: ``float64[N, outputs]``.
     """
@@ -189,6 +190,8 @@ def _forward(
                         cell[i, layer, j] = np.float32(0.0)
             memory[i] = np.float32(0.0)
             asked[i] = np.float32(0.0)
+            if len(slots.places):
+                known[i] = np.float32(0.0)
         blank = clearing >= 0 and observations[i, clearing] >= np.float32(0.5)
         values, sums = work[0], work[1]
         for k in range(sizes[0]):
@@ -198,6 +201,8 @@ def _forward(
             width, count = sizes[layer], sizes[layer + 1]
             if layer == 0 and len(slots.places):
                 width = show_used(slots, observations[i], values, width)
+            if layer == first and len(slots.places):
+                recall_things(slots, observations[i], known[i], values, width)
             if front and layer == looking:
                 # Behind what the layer in front took in comes its state.
                 for j in range(front):
@@ -508,6 +513,7 @@ class Network:
         self._memory = np.zeros((lanes, *self.memory), dtype=np.float32)
         layers, heads, _, keys = self.memory
         self._asked = np.zeros((lanes, layers, heads * keys), dtype=np.float32)
+        self._known = np.zeros((lanes if len(self.slots.places) else 0, CONTENT, KEY), dtype=np.float32)
         self._hidden = np.zeros(shape, dtype=np.float32)
         self._cell = np.zeros(shape if self.kind == LSTM else (0, 0, 0), dtype=np.float32)
 
@@ -532,6 +538,7 @@ class Network:
             self._cell,
             self._memory,
             self._asked,
+            self._known,
             self._work,
             out,
         )

@@ -5,14 +5,15 @@ code among all slots of a kind; `daytwo.integrations.slot_reader` says what it c
 """
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba.extending import register_jitable
 
-from daytwo.activations import fast_tanh
+from daytwo.activations import fast_sigmoid, fast_tanh
 
 CODE, MEANING = 40, 32  # numbers of a code, and of what it means
+KEY, CONTENT = 16, 16  # numbers of a key, and of what is stored under it
 SHOWN = 5 * CODE  # numbers that say what was used
 
 
@@ -25,27 +26,43 @@ class Slots(NamedTuple):
         codes: ``float32[2, CODE, 1 + s]``: bias and matrix, for the first things and for the second.
         meanings: ``float32[2, 2 MEANING, 1 + CODE]``, the same.
         asked: ``float32[4 MEANING, 1 + R]``.
+        key: ``float32[KEY, CODE]``.
+        stored: ``float32[2 CONTENT, 1 + E + CONTENT]``: bias, of what the encoder gives, of what stands there.
+        stands: ``float32[MEANING, CONTENT]``, from what is known of a second thing to what it means.
         weights: ``float32[3, MEANING]``: those of pairs, those of things alone, and what stands for no second thing.
         code: ``float32[CODE]``, scratch.
         meaning: ``float32[2 MEANING]``, scratch.
         question: ``float32[4 MEANING]``, scratch.
         known: ``float32[2, n, MEANING]``, scratch.
+        used: ``float32[CODE]``, scratch: the code of the second thing that was used.
+        unit: ``float32[KEY]``, scratch.
+        change: ``float32[3 CONTENT]``, scratch.
+        recalled: ``float32[n, CONTENT]``, scratch.
     """
 
     places: np.ndarray
     codes: np.ndarray
     meanings: np.ndarray
     asked: np.ndarray
+    key: np.ndarray
+    stored: np.ndarray
+    stands: np.ndarray
     weights: np.ndarray
     code: np.ndarray
     meaning: np.ndarray
     question: np.ndarray
     known: np.ndarray
+    used: np.ndarray
+    unit: np.ndarray
+    change: np.ndarray
+    recalled: np.ndarray
 
 
 def no_slots() -> Slots:
     """What a network without such a layer has."""
-    empty = [np.zeros((0,) * dimensions, dtype=np.float32) for dimensions in (3, 3, 2, 2, 1, 1, 1, 3)]
+    empty = [
+        np.zeros((0,) * dimensions, dtype=np.float32) for dimensions in (3, 3, 2, 2, 2, 2, 2, 1, 1, 1, 3, 1, 1, 1, 2)
+    ]
     return Slots(np.zeros(0, dtype=np.int64), *empty)
 
 
@@ -65,14 +82,15 @@ def take_slots(tensors: Mapping[str, np.ndarray], take: Callable[[str], np.ndarr
     if places.shape != (7,) or (places < 0).any():
         raise ValueError(f"Expected slots.places of 7 numbers of at least 0, received {places.tolist()}.")
 
-    def layer(name: str, rows: int, columns: int | None) -> np.ndarray:
-        matrix, bias = take(f"slots.{name}.weight"), take(f"slots.{name}.bias")
+    def layer(name: str, rows: int, columns: int | None, biased: bool = True) -> np.ndarray:
+        matrix = take(f"slots.{name}.weight")
+        bias = take(f"slots.{name}.bias") if biased else np.zeros(rows)
         if bias.shape != (rows,) or matrix.shape != (rows, matrix.shape[1] if columns is None else columns):
             raise ValueError(
                 f"Expected slots.{name} of {rows} rows and {'some' if columns is None else columns} columns, received "
                 f"weights of shape {matrix.shape} and a bias of shape {bias.shape}."
             )
-        return np.concatenate([bias[:, None], matrix], axis=1)
+        return np.concatenate([bias[:, None], matrix], axis=1) if biased else matrix
 
     sizes = (int(places[2]), int(places[5]))
     codes = np.zeros((2, CODE, 1 + max(sizes)))
@@ -81,8 +99,12 @@ def take_slots(tensors: Mapping[str, np.ndarray], take: Callable[[str], np.ndarr
         codes[k, :, : 1 + sizes[k]] = layer(f"{kind}_code", CODE, sizes[k])
         meanings[k] = layer(f"{kind}_meaning", 2 * MEANING, CODE)
     weights = np.stack([*take("slots.weight"), take("slots.alone")])
-    arrays = [codes, meanings, layer("asked", 4 * MEANING, None), weights]
-    scratch = [np.zeros(shape) for shape in (CODE, 2 * MEANING, 4 * MEANING, (2, max(places[1], places[4]), MEANING))]
+    stored = np.concatenate([layer("stored", 2 * CONTENT, None), take("slots.content_weight")[0]], axis=1)
+    key, stands = layer("key", KEY, CODE, False), layer("known", MEANING, CONTENT, False)
+    arrays = [codes, meanings, layer("asked", 4 * MEANING, None), key, stored, stands, weights]
+    shapes: list[Any] = [CODE, 2 * MEANING, 4 * MEANING, (2, max(places[1], places[4]), MEANING)]
+    shapes += [CODE, KEY, 3 * CONTENT, (places[4], CONTENT)]
+    scratch = [np.zeros(shape) for shape in shapes]
     return Slots(places, *(np.ascontiguousarray(array, dtype=np.float32) for array in arrays + scratch))
 
 
@@ -124,7 +146,65 @@ def show_used(slots, observation, values, width):
             _code(slots, kind, observation, before + at + chosen * size)
             for k in range(CODE):
                 values[width + 2 * kind * CODE + k] = slots.code[k]
+    for k in range(CODE):
+        slots.used[k] = values[width + 2 * CODE + k]
     return width + SHOWN
+
+
+@register_jitable
+def _unit(slots, code):
+    """Write the key of a code, at length 1, to ``unit``."""
+    total = np.float32(1e-6)
+    for k in range(KEY):
+        row, number = slots.key[k], np.float32(0.0)
+        for j in range(CODE):
+            number += row[j] * code[j]
+        slots.unit[k] = number
+        total += number * number
+    factor = np.float32(1.0) / np.sqrt(total)
+    for k in range(KEY):
+        slots.unit[k] *= factor
+
+
+@register_jitable
+def recall_things(slots, observation, memory, values, width):
+    """Store what the second thing that was used did, and look up what is known of those that there are.
+
+    Args:
+        slots: the layer; what is known is written to ``recalled``.
+        observation: ``float32[2 O]``.
+        memory: ``float32[CONTENT, KEY]``, changed in place.
+        values: what the encoder gives, ``float32[width]`` and more behind.
+        width: see above.
+    """
+    _unit(slots, slots.used)
+    there, mixed = slots.change[:CONTENT], slots.change[CONTENT:]
+    for v in range(CONTENT):
+        row, total = memory[v], np.float32(0.0)
+        for j in range(KEY):
+            total += row[j] * slots.unit[j]
+        there[v] = total
+    for k in range(2 * CONTENT):
+        row = slots.stored[k]
+        total = row[0]
+        for j in range(width):
+            total += row[1 + j] * values[j]
+        for j in range(CONTENT):
+            total += row[1 + width + j] * there[j]
+        mixed[k] = total
+    for v in range(CONTENT):
+        row, factor = memory[v], fast_sigmoid(mixed[CONTENT + v]) * (fast_tanh(mixed[v]) - there[v])
+        for j in range(KEY):
+            row[j] += factor * slots.unit[j]
+    at, count, size = slots.places[3], slots.places[4], slots.places[5]
+    for thing in range(count):
+        _code(slots, 1, observation, at + thing * size)
+        _unit(slots, slots.code)
+        for v in range(CONTENT):
+            row, total = memory[v], np.float32(0.0)
+            for j in range(KEY):
+                total += row[j] * slots.unit[j]
+            slots.recalled[thing, v] = total
 
 
 @register_jitable
@@ -149,7 +229,12 @@ def score_pairs(slots, observation, values, width):
                 slots.meaning[k] = total
             for k in range(MEANING):
                 added, factor = question[2 * kind * MEANING + k], question[(2 * kind + 1) * MEANING + k]
-                known[kind, thing, k] = slots.meaning[k] + added + slots.meaning[MEANING + k] * factor
+                total = slots.meaning[k] + added + slots.meaning[MEANING + k] * factor
+                if kind == 1:
+                    row = slots.stands[k]
+                    for j in range(CONTENT):
+                        total += row[j] * slots.recalled[thing, j]
+                known[kind, thing, k] = total
     values[width] = np.float32(0.0)
     written = width + 1
     for one in range(places[1]):

@@ -32,8 +32,9 @@ class GruPolicy(BasePolicy):
         memory: beside it a keyed one, if there is one.
         deeper: further keyed ones, of which each looks at what those before it recall. In the state, the contents of
             all follow the GRU's units, and then what all but the last recalled.
-        front: a GRU that tells the keyed memory what to store, and where; its units come last in the state.
-        slots: shows the encoder what was used and gives heads scores of pairs, if things lie in slots.
+        front: a GRU that tells the keyed memory what to store, and where; its units come next in the state.
+        slots: shows the encoder what was used and gives heads scores of pairs, if things lie in slots; what it knows of
+            the second things comes last in the state.
         input_scale: ``float32[D]``, what observations are multiplied with; learnt from the first rollout.
     """
 
@@ -154,7 +155,7 @@ class GruPolicy(BasePolicy):
         read = hidden_size + looked_at + recalled
         self.slots: SlotReader | None = None
         if plan is not None:
-            self.slots = SlotReader(plan, read, observation_space.low, observation_space.high)
+            self.slots = SlotReader(plan, encoder_size, read, observation_space.low, observation_space.high)
             read += self.outputs
         self.action_net = nn.Linear(read, self.outputs)
         self.value_net = nn.Sequential(nn.Linear(read + 1, value_size), nn.ReLU(), nn.Linear(value_size, 1))
@@ -201,23 +202,32 @@ class GruPolicy(BasePolicy):
         return [] if self.memory is None else [self.memory, *self.deeper]
 
     def _state_sizes(self) -> list[int]:
-        """Numbers of its parts: the GRU's units, every memory's contents, what all but the last recalled, the front."""
+        """Numbers of its parts.
+
+        They are the GRU's units, every memory's contents, what all but the last recalled, the front's units and the
+        contents of the slots' memory.
+        """
         memories = self._memories()
         contents = [memory.size for memory in memories]
         looked_at = sum(memory.outputs for memory in memories[:-1])
-        return [self.gru.size, *contents, looked_at, 0 if self.front is None else self.front.size]
+        front, slots = (0 if part is None else part.size for part in (self.front, self.slots))
+        return [self.gru.size, *contents, looked_at, front, slots]
 
     def _take_in(
         self, observations: torch.Tensor, start: torch.Tensor, keep: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """What the GRU takes in, ``[T, N, E]``, and the state after the last step but for the GRU's.
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """What the GRU takes in, ``[T, N, E]``, the state after the last step but for the GRU's, and what is known.
 
-        It takes in what is seen, the state in front and what the keyed memories recall.
+        It takes in what is seen, the state in front and what the keyed memories recall. What is known is what the
+        slots' memory recalls of the second things, if there are slots.
         """
         scaled = observations * self.input_scale
         shown = scaled if self.slots is None else torch.cat([scaled, self.slots.used(observations)], dim=-1)
         seen = shown if self.encoder is None else torch.tanh(self.encoder(shown))
-        _, *contents, looked_at, before = start.split(self._state_sizes(), dim=1)
+        _, *contents, looked_at, before, stored = start.split(self._state_sizes(), dim=1)
+        recalled: torch.Tensor | None = None
+        if self.slots is not None:
+            recalled, stored = self.slots.recall(observations, shown[..., scaled.shape[-1] :], seen, stored, keep)
         # What stands behind the observation in the memories' keys: ``[T + 1, N, S]``, before the first step and after
         # every step.
         path: torch.Tensor | None = None
@@ -228,16 +238,16 @@ class GruPolicy(BasePolicy):
         after, last, known = [], [], 0
         memories = self._memories()
         for k, memory in enumerate(memories):
-            recalled, kept = memory(scaled, seen, contents[k], keep, path)
-            seen = torch.cat([seen, recalled], dim=-1)
+            found, kept = memory(scaled, seen, contents[k], keep, path)
+            seen = torch.cat([seen, found], dim=-1)
             after.append(kept)
             if k + 1 < len(memories):
                 earlier = looked_at[:, known : known + memory.outputs].unsqueeze(0)
-                part = torch.cat([earlier, recalled])
+                part = torch.cat([earlier, found])
                 path = part if path is None else torch.cat([path, part], dim=-1)
-                last.append(recalled[-1].detach())
+                last.append(found[-1].detach())
                 known += memory.outputs
-        return seen, torch.cat([*after, *last, before], dim=-1)
+        return seen, torch.cat([*after, *last, before, stored], dim=-1), recalled
 
     def _kept(self, observations: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
         """Where the GRUs' states are kept: ``keep``, and 0 too where the previous observation says to clear them."""
@@ -251,13 +261,16 @@ class GruPolicy(BasePolicy):
             return gru(taken, start, keep)
         return self._step_gru(gru, taken[0], start.contiguous(), keep[0]).unsqueeze(0)
 
-    def _read(self, states: torch.Tensor, taken: torch.Tensor, observations: torch.Tensor) -> torch.Tensor:
+    def _read(
+        self, states: torch.Tensor, taken: torch.Tensor, observations: torch.Tensor, known: torch.Tensor | None
+    ) -> torch.Tensor:
         """What the heads read, ``[..., R]``: states, these times the gate if there is one, what is recalled, pairs.
 
         Args:
             states: ``[..., H]``, the GRU's.
             taken: ``[..., E]``, what the GRU took in.
             observations: ``[..., D]``.
+            known: ``[..., n, CONTENT]``, of the second things, if there are slots.
         """
         parts = [states]
         recalled = [taken[..., -self.recalled :]] if self.recalled else []
@@ -266,7 +279,7 @@ class GruPolicy(BasePolicy):
             parts.append(looked_at * torch.sigmoid(self.gate(taken)))
         parts += recalled
         read = states if len(parts) == 1 else torch.cat(parts, dim=-1)
-        return read if self.slots is None else torch.cat([read, self.slots(observations, read)], dim=-1)
+        return read if self.slots is None else torch.cat([read, self.slots(observations, read, known)], dim=-1)
 
     def unroll(
         self, observations: torch.Tensor, start: torch.Tensor, keep: torch.Tensor
@@ -278,9 +291,9 @@ class GruPolicy(BasePolicy):
             start: state before the first step, ``[N, state_size]``.
             keep: ``[T, N]``: 0 where a lifetime begins with this step's observation, else 1.
         """
-        taken, _ = self._take_in(observations, start, keep)
+        taken, _, known = self._take_in(observations, start, keep)
         states = self.gru(taken, start[:, : self.gru.size], self._kept(observations, keep))
-        return states, self._read(states, taken, observations)
+        return states, self._read(states, taken, observations, known)
 
     def forward(self, observations: torch.Tensor, start: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
         """What the heads read, ``[T, N, R]``; see `unroll`."""
@@ -301,9 +314,9 @@ class GruPolicy(BasePolicy):
         """
         with torch.no_grad():
             rows, kept = observations.unsqueeze(0), keep.unsqueeze(0)
-            taken, rest = self._take_in(rows, state, kept)
+            taken, rest, known = self._take_in(rows, state, kept)
             new = self._run(self.gru, taken, state[:, : self.gru.size], self._kept(rows, kept))[0]
-            read = self._read(new, taken[0], observations)
+            read = self._read(new, taken[0], observations, None if known is None else known[0])
             return torch.cat([new, rest], dim=1), read
 
     @staticmethod

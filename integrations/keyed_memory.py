@@ -217,6 +217,7 @@ class _CompiledMemory(torch.autograd.Function):
         ctx: Any, projections: torch.Tensor, start: torch.Tensor, keep: torch.Tensor, weights: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         projections, start, keep = projections.contiguous(), start.contiguous(), keep.contiguous()
+        weights = weights.contiguous()
         steps, lanes, heads, _ = projections.shape
         size, width = start.shape[2:]
         keys, factors = torch.empty(steps, lanes, heads, 2 * width), torch.empty(steps, lanes, heads, 2)
@@ -257,6 +258,24 @@ def _torch_memory(
         contents = contents + change.unsqueeze(-1) * key.unsqueeze(-2)
         outputs.append(torch.einsum("nmvk,nmk->nmv", contents, query))
     return torch.stack(outputs), contents.detach()
+
+
+def run_memory(
+    projections: torch.Tensor, start: torch.Tensor, keep: torch.Tensor, weights: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """All steps of all lanes, compiled where that can be.
+
+    Args:
+        projections: ``[T, N, M, 2K + 2V]``: key, query, candidate and gate before their non-linearities.
+        start: ``[N, M, V, K]``, contents before the first step; no gradient reaches them.
+        keep: ``[T, N]``, 0 where a lifetime begins.
+        weights: ``[M, 2V, V]``: A over B.
+
+    Returns:
+        What is read, ``[T, N, M, V]``, and the contents after the last step.
+    """
+    plain = projections.device.type == "cpu" and projections.dtype == weights.dtype == torch.float32
+    return (_CompiledMemory.apply if plain else _torch_memory)(projections, start, keep, weights)
 
 
 class KeyedMemory(nn.Module):
@@ -362,7 +381,5 @@ class KeyedMemory(nn.Module):
         values = torch.nn.functional.linear(inputs, self.weight, self.bias).view(steps, lanes, self.heads, -1)
         projections = torch.cat([key, query, values], dim=-1)
         contents = start.view(len(start), self.heads, self.value_size, self.key_size)
-        plain = inputs.device.type == "cpu" and inputs.dtype == self.weight.dtype == torch.float32
-        run = _CompiledMemory.apply if plain else _torch_memory
-        out, after = run(projections, contents, keep, self.content_weight)
+        out, after = run_memory(projections, contents, keep, self.content_weight)
         return out.flatten(2), after.flatten(1)

@@ -1,13 +1,16 @@
-"""Things in slots: what was used, and how well two things go together.
+"""Things in slots: what was used, what is known of each thing, and how well two things go together.
 
 Where an observation lists things, such as three stones and twelve potions, and an action puts two of them together, a
 dense layer has to learn anew for every slot what each thing is, and a linear read-out cannot tell which stone goes with
-which potion: that is a question about pairs. This layer shares one code among all slots of a kind. It shows the network
-what was used in the last step (and what became of it), and scores every pair of things by what the memory holds:
+which potion: that is a question about pairs. This layer shares one code among all slots of a kind, stores what a second
+thing did under a key computed from its code, looks up what is known of every second thing there is, and scores pairs:
 
-    e_i = tanh(W x_i + b)                       the code of slot i
-    u_i = A e_i + B h + (C e_i) * (D h)         what it means, given what the heads read, h
-    score(i, j) = w . relu(u_i + v_j)           additive attention over pairs
+    e_i = tanh(W x_i + b)                              the code of slot i
+    S <- S + u k^T,  k = K e / |K e|                   of the second thing that was used in the last step, and
+    y_j = S q_j,     q_j = K e_j / |K e_j|             what is known of slot j; u as in `keyed_memory`
+    m_i = A e_i + B h + (C e_i) * (D h)                what slot i means, given what the heads read, h
+                                                       (of second things also E y_j)
+    score(i, j) = w . relu(m_i + m_j)                  additive attention over pairs
 
 Scores of actions from the things that are there are those of pointer networks (Vinyals et al. 2015, arXiv 1506.03134),
 in the form of Bahdanau et al. 2014 (arXiv 1409.0473, section A.1.2). At first, a code says between which marks a number
@@ -19,7 +22,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from daytwo.slots import CODE, MEANING
+from daytwo.integrations.keyed_memory import run_memory
+from daytwo.slots import CODE, CONTENT, KEY, MEANING
 
 STEEPNESS = 2.0  # of the marks, in widths between them
 
@@ -76,16 +80,21 @@ class SlotReader(nn.Module):
         second_code: the same for the second things.
         first_meaning: from its code to ``A e`` and ``C e``.
         second_meaning: the same for the second things.
+        key: K.
+        stored: from what the encoder saw to the candidate and the gate of what is stored.
+        content_weight: ``[1, 2 CONTENT, CONTENT]``: how these depend on what stands there.
+        known: E.
         asked: from what the heads read to ``B h`` and ``D h`` of the first things, and of the second.
         alone: ``[MEANING]``, what stands for the second thing where there is none.
         weight: ``[2, MEANING]``: w of pairs, and of things alone.
     """
 
-    def __init__(self, plan: SlotPlan, read: int, low: Any, high: Any) -> None:
+    def __init__(self, plan: SlotPlan, seen: int, read: int, low: Any, high: Any) -> None:
         """Make the layer.
 
         Args:
             plan: where things lie.
+            seen: numbers that the encoder gives.
             read: R, numbers that the heads read.
             low: of every number of an observation, the least.
             high: the most.
@@ -104,6 +113,14 @@ class SlotReader(nn.Module):
             for part in layer.weight.data.split(MEANING):
                 nn.init.orthogonal_(part)
             nn.init.zeros_(layer.bias)
+        self.key = nn.Linear(CODE, KEY, bias=False)
+        self.stored = nn.Linear(seen, 2 * CONTENT)
+        self.content_weight = nn.Parameter(torch.zeros(1, 2 * CONTENT, CONTENT))
+        self.known = nn.Linear(CONTENT, MEANING, bias=False)
+        for part in (self.key.weight.data, *self.stored.weight.data.split(CONTENT), self.known.weight.data):
+            nn.init.orthogonal_(part)
+        # Little is written before it is known what is worth it.
+        self.stored.bias.data[:CONTENT], self.stored.bias.data[CONTENT:] = 0.0, -1.0
         self.alone = nn.Parameter(torch.zeros(MEANING))
         self.weight = nn.Parameter(0.02 * torch.randn(2, MEANING))
 
@@ -116,6 +133,18 @@ class SlotReader(nn.Module):
         second = second.unflatten(-1, (plan.seconds, plan.second_size))
         return torch.tanh(self.first_code(first)), torch.tanh(self.second_code(second))
 
+    @property
+    def size(self) -> int:
+        """Numbers of the state."""
+        return CONTENT * KEY
+
+    def _last(self, observations: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Which of the first things was used in the last step, ``[..., n]``, and which of the second, one-hot."""
+        plan = self.plan
+        action = observations[..., plan.action + 1 : plan.action + plan.actions]
+        action = action.unflatten(-1, (plan.firsts, 1 + plan.seconds))
+        return action.sum(-1), action[..., 1:].sum(-2)
+
     def used(self, observations: torch.Tensor) -> torch.Tensor:
         """What was used in the last step, and what there is.
 
@@ -126,28 +155,58 @@ class SlotReader(nn.Module):
             ``[..., SHOWN]``: codes of the first thing that was used, before and after, and of the second before, zeros
             for none; mean codes of the first things, and of the second.
         """
-        plan, width = self.plan, observations.shape[-1] // 2
+        width = observations.shape[-1] // 2
         first, second = self._codes(observations[..., :width])
         first_before, second_before = self._codes(observations[..., width:])
-        action = observations[..., plan.action + 1 : plan.action + plan.actions]
-        action = action.unflatten(-1, (plan.firsts, 1 + plan.seconds))
-        one, other = action.sum(-1, keepdim=True), action[..., 1:].sum(-2).unsqueeze(-1)
+        one, other = (which.unsqueeze(-1) for which in self._last(observations))
         parts = [(one * first_before).sum(-2), (one * first).sum(-2), (other * second_before).sum(-2)]
         return torch.cat([*parts, first.mean(-2), second.mean(-2)], dim=-1)
 
-    def forward(self, observations: torch.Tensor, read: torch.Tensor) -> torch.Tensor:
+    def recall(
+        self,
+        observations: torch.Tensor,
+        shown: torch.Tensor,
+        seen: torch.Tensor,
+        start: torch.Tensor,
+        keep: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Store what the second thing that was used did, and look up what is known of those that there are.
+
+        Args:
+            observations: ``[T, N, 2 O]``.
+            shown: ``[T, N, SHOWN]``, as `used` gives it.
+            seen: ``[T, N, E]``, what the encoder gives.
+            start: contents before the first step, ``[N, size]``.
+            keep: ``[T, N]``: 0 where a lifetime begins.
+
+        Returns:
+            ``[T, N, n, CONTENT]`` for the second things, and the contents after the last step, ``[N, size]``.
+        """
+        steps, lanes = keep.shape
+        count = self.plan.seconds
+        queries = self.key(self._codes(observations)[1])
+        key = self.key(shown[..., 2 * CODE : 3 * CODE]).unsqueeze(-2).expand_as(queries)
+        stored = self.stored(seen).unsqueeze(-2).expand(steps, lanes, count, 2 * CONTENT)
+        # One memory for each of the second things: all are written alike, and each is asked about its own thing.
+        contents = start.view(lanes, 1, CONTENT, KEY).expand(lanes, count, CONTENT, KEY)
+        weight = self.content_weight.expand(count, 2 * CONTENT, CONTENT)
+        recalled, after = run_memory(torch.cat([key, queries, stored], dim=-1), contents, keep, weight)
+        return recalled, after[:, 0].flatten(1)
+
+    def forward(self, observations: torch.Tensor, read: torch.Tensor, recalled: torch.Tensor) -> torch.Tensor:
         """Scores of all actions, ``[..., A]``.
 
         Args:
             observations: ``[..., O]``, or more numbers behind these.
             read: ``[..., R]``, what the heads read.
+            recalled: ``[..., n, CONTENT]``, as `recall` gives it.
         """
         first, second = self._codes(observations)
         asked = self.asked(read).unflatten(-1, (4, 1, MEANING))
         plain, turned = self.first_meaning(first).split(MEANING, dim=-1)
         one = plain + asked[..., 0, :, :] + turned * asked[..., 1, :, :]
         plain, turned = self.second_meaning(second).split(MEANING, dim=-1)
-        other = plain + asked[..., 2, :, :] + turned * asked[..., 3, :, :]
+        other = plain + asked[..., 2, :, :] + turned * asked[..., 3, :, :] + self.known(recalled)
         pairs = torch.relu(one.unsqueeze(-2) + other.unsqueeze(-3)) @ self.weight[0]
         alone = torch.relu(one + self.alone) @ self.weight[1]
         scores = torch.cat([alone.unsqueeze(-1), pairs], dim=-1).flatten(-2)

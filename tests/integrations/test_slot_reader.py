@@ -11,10 +11,10 @@ from daytwo.integrations.rl2_trainer import make  # noqa: E402
 from daytwo.integrations.slot_reader import SlotPlan, SlotReader  # noqa: E402
 from daytwo.integrations.training_config import RL2Config  # noqa: E402
 from daytwo.networks import Network  # noqa: E402
-from daytwo.slots import CODE, MEANING, SHOWN  # noqa: E402
+from daytwo.slots import CODE, CONTENT, MEANING, SHOWN  # noqa: E402
 
 PLAN = SlotPlan(first=0, firsts=2, first_size=3, second=6, seconds=4, second_size=2, action=14)
-WIDTH, READ = PLAN.action + PLAN.actions, 5
+WIDTH, SEEN, READ = PLAN.action + PLAN.actions, 7, 5
 
 
 @pytest.fixture(autouse=True)
@@ -27,7 +27,7 @@ def one_thread():
 
 
 def reader():
-    made = SlotReader(PLAN, READ, np.full(WIDTH, -1.0), np.ones(WIDTH))
+    made = SlotReader(PLAN, SEEN, READ, np.full(WIDTH, -1.0), np.ones(WIDTH))
     for parameter in made.parameters():
         parameter.data += 0.3 * torch.randn(parameter.shape)
     return made
@@ -60,14 +60,46 @@ def test_what_was_used_is_shown_before_and_after():
     torch.testing.assert_close(shown[:, 4], there.mean(1))
 
 
+def run(layer, rows, start, keep, seen):
+    with torch.no_grad():
+        return layer.recall(rows, layer.used(rows), seen, start, keep)
+
+
+def test_what_a_thing_did_is_known_of_its_like_in_other_slots():
+    layer, kinds = reader(), torch.tensor([[-1.0, 0.0], [-0.2, 0.0], [0.6, 0.0], [-0.2, 0.0]])
+    layer.stored.bias.data[CONTENT:] = 20.0  # all of what is seen is stored
+    layer.stored.weight.data[CONTENT:] = 0.0
+    layer.content_weight.data[:] = 0.0
+    rows, seen = torch.rand(3, 1, 2 * WIDTH), torch.randn(3, 1, SEEN)
+    rows[..., 6:14] = rows[..., WIDTH + 6 : WIDTH + 14] = kinds.flatten()
+    rows[..., PLAN.action : WIDTH] = 0.0
+    rows[1, :, PLAN.action + 1 + 2] = 1.0  # the first of the first things met the second of the second things
+    recalled, after = run(layer, rows, torch.zeros(1, layer.size), torch.ones(3, 1), seen)
+    assert recalled.shape == (3, 1, PLAN.seconds, CONTENT)
+    assert (recalled[0] == 0.0).all()
+    with torch.no_grad():
+        told = torch.tanh(layer.stored(seen[1, 0])[:CONTENT])
+    for step in (1, 2):  # nothing was used in the last step, and nothing is stored in it
+        for slot in (1, 3):
+            torch.testing.assert_close(recalled[step, 0, slot], told, atol=1e-4, rtol=1e-4)
+        for slot in (0, 2):
+            assert float((recalled[step, 0, slot] - told).abs().max()) > 0.1
+    # A new lifetime knows nothing of it.
+    later, _ = run(layer, rows[2:], after, torch.ones(1, 1), seen[2:])
+    torch.testing.assert_close(later, recalled[2:])
+    later, _ = run(layer, rows[2:], after, torch.zeros(1, 1), seen[2:])
+    assert (later == 0.0).all()
+
+
 def test_scores_go_with_the_things_and_not_with_their_slots():
     layer, rows, read = reader(), torch.rand(6, WIDTH), torch.randn(6, READ)
+    known = torch.randn(6, PLAN.seconds, CONTENT)
     moved = rows.clone()
     moved[:, :6] = things(rows[:, :WIDTH].contiguous())[0].flip(1).flatten(1)
     order = torch.tensor([2, 0, 3, 1])
     moved[:, 6:14] = things(rows.clone())[1][:, order].flatten(1)
     with torch.no_grad():
-        scores, other = layer(rows, read), layer(moved, read)
+        scores, other = layer(rows, read, known), layer(moved, read, known[:, order])
     assert (scores[:, 0] == 0.0).all() and float(scores.std()) > 0.01
     pairs, now = scores[:, 1:].view(6, 2, 5), other[:, 1:].view(6, 2, 5)
     torch.testing.assert_close(now[:, :, 0], pairs[:, :, 0].flip(1))
@@ -78,7 +110,9 @@ def test_a_score_may_depend_on_the_pair_and_on_the_memory():
     """No sum of a score of the one thing, one of the other and one of the memory gives these scores."""
     layer, rows = reader(), torch.rand(1, WIDTH)
     with torch.no_grad():
-        one, other = (layer(rows, read)[0, 1:].view(2, 5)[:, 1:] for read in torch.randn(2, 1, READ))
+        one, other = (
+            layer(rows, read, torch.zeros(1, 4, CONTENT))[0, 1:].view(2, 5)[:, 1:] for read in torch.randn(2, 1, READ)
+        )
     interaction = one - one.mean(0) - one.mean(1, keepdim=True) + one.mean()
     assert float(interaction.abs().max()) > 0.01
     change = one - other
@@ -86,7 +120,7 @@ def test_a_score_may_depend_on_the_pair_and_on_the_memory():
 
 
 def test_colours_coded_as_numbers_can_be_told_apart_at_first():
-    layer = SlotReader(PLAN, READ, np.full(WIDTH, -1.0), np.ones(WIDTH))
+    layer = SlotReader(PLAN, SEEN, READ, np.full(WIDTH, -1.0), np.ones(WIDTH))
     colours = torch.stack([torch.linspace(-1.0, 1.0, 6), torch.zeros(6)], dim=1)
     with torch.no_grad():
         codes = torch.tanh(layer.second_code(colours)).numpy()
