@@ -26,10 +26,10 @@ def read_safetensors(file: Path) -> dict[str, np.ndarray]:
     """The arrays in a safetensors file, by name, without the library: a header in JSON and plain numbers.
 
     Raises:
-        ValueError: the file is broken, or holds another type than single or double precision.
+        ValueError: the file is broken, or holds another type than single or double precision or 64-bit integers.
     """
     data = file.read_bytes()
-    kinds: dict[str, Any] = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8")}
+    kinds: dict[str, Any] = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8"), "I64": np.dtype("<i8")}
     try:
         length = int.from_bytes(data[:8], "little")
         header = json.loads(data[8 : 8 + length])
@@ -41,7 +41,7 @@ def read_safetensors(file: Path) -> dict[str, np.ndarray]:
             array = np.frombuffer(data[8 + length + start : 8 + length + stop], dtype=kinds[entry["dtype"]])
             tensors[name] = array.reshape(entry["shape"])
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{str(file)!r} is no safetensors file of floating-point arrays: {error!r}.") from error
+        raise ValueError(f"{str(file)!r} is no safetensors file of F32, F64 or I64 arrays: {error!r}.") from error
     return tensors
 
 

@@ -449,7 +449,7 @@ class Network:
             count = add_gru("gru", taken)
             if "clear_column" in tensors:
                 # It is the previous observation, the second half, that is looked at.
-                self.clearing = sizes[0] // 2 + int(take("clear_column"))
+                self.clearing = sizes[0] // 2 + int(take("clear_column").item())
             if "gate.weight" in tensors:
                 self.gated = True
                 gate = take("gate.weight")

@@ -121,7 +121,7 @@ class GruPolicy(BasePolicy):
         if clear_column is not None and not previous:
             raise ValueError("A clear_column is looked for in the previous observation: it needs previous=True.")
         self.clear_column: torch.Tensor | None
-        self.register_buffer("clear_column", None if clear_column is None else torch.tensor(int(clear_column)))
+        self.register_buffer("clear_column", None if clear_column is None else torch.tensor([int(clear_column)]))
         self.memory: KeyedMemory | None = None
         self.deeper = nn.ModuleList()
         self.front: LifetimeGru | None = None

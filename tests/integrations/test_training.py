@@ -379,6 +379,24 @@ def test_continuous_actions_train_too(tmp_path):
         assert np.isfinite(evaluate(str(out), "daytwo/PointRobot-v0", lifetimes=2, **settings).returns).all()
 
 
+NETWORKS = {"hidden_size": 8, "encoder_size": 8, "previous": True, "lifetimes_per_batch": 2, "batches_per_update": 1}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"memory_heads": 2, "memory_units": 4, "memory_layers": 2, "memory_products": True, "episodic": True},
+        {"memory_heads": 0, "memory_units": 0, "slots": (("stones", 3), ("potions", 12))},
+    ],
+    ids=["episodic", "slots"],
+)
+def test_an_agent_is_read_from_its_folder_whatever_its_network(tmp_path, options):
+    """Some networks have whole numbers among their weights."""
+    env_id = "daytwo/Alchemy-v0"
+    train("rl2", env_id, steps=200, out=tmp_path / "run", evaluate=False, overrides=NETWORKS | options, progress=False)
+    assert len(evaluate(str(tmp_path / "run"), env_id, lifetimes=2).returns) == 2
+
+
 def test_the_rollout_covers_the_lifetime():
     spec = daytwo.LifetimeVectorEnv(BANDIT, 1, **{**EASY, "episodes": 24}).lifetime_spec
     short = daytwo.LifetimeVectorEnv(BANDIT, 1, **EASY).lifetime_spec
