@@ -15,7 +15,7 @@ from numba.extending import register_jitable
 from daytwo.activations import fast_sigmoid, fast_tanh
 from daytwo.agent import LifetimeSpec
 from daytwo.kernels import kernel
-from daytwo.slots import CONTENT, KEY, SHOWN, recall_things, score_pairs, show_used, take_slots
+from daytwo.slots import CONTENT, KEY, SHOWN, check_slots, recall_things, score_pairs, show_used, take_slots
 from daytwo.streams import agent_streams, normal, uniform
 
 CHECKPOINT_KIND = "policy-network"
@@ -407,6 +407,7 @@ class Network:
             if self.recurrent and len(sizes) == self.first + self.recurrent + 1:
                 recalled = self.recalled
                 width = width * (2 if self.gated else 1) + recalled * (2 if self.gated and self.front else 1)
+                check_slots(self.slots, sizes[0] // 2, sizes[1], width, matrix.shape[0])
                 width += matrix.shape[0] if len(self.slots.places) else 0
             add(matrix, width, matrix.shape[0])
             sizes.append(matrix.shape[0])

@@ -78,6 +78,8 @@ def take_slots(tensors: Mapping[str, np.ndarray], take: Callable[[str], np.ndarr
     """
     if "slots.places" not in tensors:
         return no_slots()
+    if "encoder.weight" not in tensors:
+        raise ValueError("The policy's weights hold 'slots.places' but lack 'encoder.weight'.")
     places = take("slots.places").astype(np.int64)
     if places.shape != (7,) or (places < 0).any():
         raise ValueError(f"Expected slots.places of 7 numbers of at least 0, received {places.tolist()}.")
@@ -106,6 +108,35 @@ def take_slots(tensors: Mapping[str, np.ndarray], take: Callable[[str], np.ndarr
     shapes += [CODE, KEY, 3 * CONTENT, (places[4], CONTENT)]
     scratch = [np.zeros(shape) for shape in shapes]
     return Slots(places, *(np.ascontiguousarray(array, dtype=np.float32) for array in arrays + scratch))
+
+
+def check_slots(slots: Slots, observed: int, seen: int, read: int, actions: int) -> None:
+    """Refuse a layer that does not fit its network.
+
+    Args:
+        slots: the layer; `no_slots` fits any.
+        observed: numbers of an observation.
+        seen: numbers that the encoder gives.
+        read: numbers that the heads read.
+        actions: how many there are.
+
+    Raises:
+        ValueError: something lies outside of the observation, or there are other numbers of something.
+    """
+    if not len(slots.places):
+        return
+    first, firsts, first_size, second, seconds, second_size, action = slots.places.tolist()
+    ends = (first + firsts * first_size, second + seconds * second_size, action + 1 + firsts * (1 + seconds))
+    if max(ends) > observed:
+        raise ValueError(
+            f"Expected slots.places in an observation of {observed} numbers, received {ends} for the ends."
+        )
+    expected = (seen, read, 1 + firsts * (1 + seconds))
+    received = (slots.stored.shape[1] - 1 - CONTENT, slots.asked.shape[1] - 1, actions)
+    if expected != received:
+        raise ValueError(
+            f"Expected slots for {expected} numbers seen, numbers read and actions, received them for {received}."
+        )
 
 
 @register_jitable

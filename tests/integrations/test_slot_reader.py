@@ -174,3 +174,11 @@ def test_weights_of_another_layer_are_refused():
     for name, wrong in (("first_code.weight", np.zeros((CODE, 4))), ("places", np.zeros(6, dtype=np.int64))):
         with pytest.raises(ValueError, match=rf"Expected slots\.{name.split('.')[0]} of"):
             Network({**good, f"slots.{name}": wrong})
+    with pytest.raises(ValueError, match=r"lack 'encoder\.weight'"):
+        Network({name: array for name, array in good.items() if not name.startswith("encoder.")})
+    with pytest.raises(ValueError, match=r"Expected slots\.places in an observation of 85 numbers"):
+        Network({**good, "slots.places": np.array([0, 3, 5, 15, 12, 2, 79])})
+    for name in ("asked", "stored"):
+        wider = np.zeros((good[f"slots.{name}.weight"].shape[0], 9))
+        with pytest.raises(ValueError, match=r"Expected slots for \(6, 6, 40\) numbers seen"):
+            Network({**good, f"slots.{name}.weight": wider})
