@@ -33,7 +33,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "DarkRoom": {"steps": 20_000_000, **FRONT, "hidden_size": 96, "memory_products": True, "memory_parts": ("x", "y", "keys"), "entropy": 0.01, "imitate": 0.7, "first_share": 0.65, "first_stages": ((0, 4), (1, 3), (2, 7), (3, 20))},  # noqa: E501
         "Maze": {"steps": 34_000_000, **KEYED, "hidden_size": 96, "memory_heads": 4, "entropy": 0.01, "imitate": 0.1},
         "LearningSet": {"steps": 14_000_000, **FRONT, "hidden_size": 96, "encoder_size": 96, "rollout_steps": 50, "discount": 0.95, "imitate": 0.8},  # noqa: E501
-        "Alchemy": {"steps": 14_000_000, **KEYED, "hidden_size": 96, "belief": 4.0, "entropy": 0.01, "imitate": 0.15},
+        "Alchemy": {"steps": 10_000_000, "hidden_size": 128, "encoder_size": 128, "gated": True, "previous": True, "slots": (("stones", 3), ("potions", 12)), "rollout_steps": 56, "lifetimes_per_batch": 16, "batches_per_update": 16, "learning_rate": 1.5e-3, "entropy": 0.01, "discount": 0.95, "imitate": 0.2},  # noqa: E501
         "Textbook": {"steps": 12_000_000, **FRONT, "encoder_size": 96, "memory_layers": 3, "memory_products": True, "memory_keys": 48, "memory_parts": ("form", "operators", "operands"), "rollout_steps": 50, "entropy": 0.0, "imitate": 1.0, "first_share": 0.65, "first_stages": ((1, 4), (3, 8), (2, 4), (4, 8), (5, 4))},  # noqa: E501
         "Laboratory": {"steps": 14_000_000, **FRONT, "hidden_size": 96, "encoder_size": 96, "rollout_steps": 50, "imitate": 0.75, "first_share": 0.6, "first_stages": ((0, 3), (1, 5), (2, 10), (3, 12))},  # noqa: E501
         "Workplace": {"steps": 16_000_000, **FRONT, "memory_heads": 3, "memory_parts": ("ticket",), "entropy": 0.003, "discount": 0.998, "gae_lambda": 0.9, "imitate": 0.8},  # noqa: E501
