@@ -99,15 +99,19 @@ def find_preset(algorithm: str, env_id: Any) -> Preset:
 
 
 def options_with(preset: Preset, given: Mapping[str, Any], taught: bool) -> dict[str, Any]:
-    """The preset's fields of the config: without its own first stages where somebody else says what is lived.
+    """The preset's fields of the config.
+
+    Its own first stages are left out where somebody else says what is lived. Where the family itself has other
+    settings, they and the parts of the observation are: there may be no such levels and parts then.
 
     Args:
         preset: what to begin from.
         given: the settings that were given.
         taught: whether a teacher chooses what is lived.
     """
-    chosen = taught or any(name in given for name in COURSE_SETTINGS)
-    left_out = ("first_share", "first_stages") if chosen else ()
+    changed = any(name not in PRESET_SETTINGS for name in given)
+    chosen = taught or changed or any(name in given for name in COURSE_SETTINGS)
+    left_out = (("first_share", "first_stages") if chosen else ()) + (("memory_parts",) if changed else ())
     return {name: value for name, value in preset.options.items() if name not in left_out}
 
 

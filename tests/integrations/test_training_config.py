@@ -15,7 +15,7 @@ pytest.importorskip("stable_baselines3")
 from daytwo.integrations.presets import PRESET_SETTINGS, PRESETS, find_preset, settings_with
 from daytwo.integrations.stable_baselines3 import LifetimeVecEnv
 from daytwo.integrations.trainers import ALGORITHMS
-from daytwo.integrations.training import make_plan
+from daytwo.integrations.training import make_plan, train
 from daytwo.integrations.training_config import (
     PPOConfig,
     RecurrentPPOConfig,
@@ -117,6 +117,15 @@ def test_presets_name_known_families_fields_and_settings_only():
             assert family in families | {"default", "Mixture"}
             assert set(line) <= {"steps", "settings", *fields}
             assert set(line.get("settings", {})) <= set(PRESET_SETTINGS)
+
+
+@pytest.mark.parametrize(("family", "kind"), [("DarkRoom", "room"), ("PointRobot", "single")])
+def test_a_preset_fits_a_family_with_other_levels_and_parts(tmp_path, family, kind):
+    """These kinds have one level, and lack a part of the observation that the preset's keys come from."""
+    env_id, small = f"daytwo/{family}-v0", {"lifetimes_per_batch": 2, "batches_per_update": 1, "hidden_size": 8}
+    assert find_preset("rl2", env_id).options["memory_parts"]
+    options = {"steps": 200, "settings": {"kind": kind}, "overrides": small, "evaluate": False, "progress": False}
+    assert train("rl2", env_id, out=tmp_path, **options).steps >= 200
 
 
 def test_a_presets_first_stages_give_way_to_a_course_or_a_teacher():
