@@ -9,12 +9,8 @@ from daytwo.integrations.keyed_memory import KeyedMemory  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+def seeded():
     torch.manual_seed(0)
-    yield
-    torch.set_num_threads(threads)
 
 
 OPTIONS = [{}, {"products": True}, {"front": 2}, {"front": 2, "products": True}]

@@ -18,12 +18,8 @@ WIDTH, SEEN, READ = PLAN.action + PLAN.actions, 7, 5
 
 
 @pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+def seeded():
     torch.manual_seed(0)
-    yield
-    torch.set_num_threads(threads)
 
 
 def reader():
