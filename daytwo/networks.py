@@ -15,7 +15,7 @@ from numba.extending import register_jitable
 from daytwo.activations import fast_sigmoid, fast_tanh
 from daytwo.agent import LifetimeSpec
 from daytwo.kernels import kernel
-from daytwo.slots import CONTENT, KEY, SHOWN, check_slots, recall_things, score_pairs, show_used, take_slots
+from daytwo.slots import CONTENT, KEY, MEMORIES, SHOWN, check_slots, recall_things, score_pairs, show_used, take_slots
 from daytwo.streams import agent_streams, normal, uniform
 
 CHECKPOINT_KIND = "policy-network"
@@ -173,7 +173,8 @@ def _forward(
             is recalled beside its inputs, as the first dense layer after the recurrent ones does; L is 0 for none. Each
             of them reads what those before it recall.
         asked: ``float32[N, L, M K]``, their queries of the step before, changed in place.
-        known: ``float32[N, CONTENT, KEY]``, contents of the slots' memory, changed in place; none without slots.
+        known: ``float32[N, MEMORIES, CONTENT, KEY]``, contents of the slots' memories, changed in place; none without
+            slots.
         work: ``float32[6, W]``, scratch, W as `Network` computes it.
         out: ``float64[N, outputs]``.
     """
@@ -202,7 +203,7 @@ def _forward(
             if layer == 0 and len(slots.places):
                 width = show_used(slots, observations[i], values, width)
             if layer == first and len(slots.places):
-                recall_things(slots, observations[i], known[i], values, width)
+                recall_things(slots, known[i], values, width)
             if front and layer == looking:
                 # Behind what the layer in front took in comes its state.
                 for j in range(front):
@@ -224,7 +225,7 @@ def _forward(
                     values[width + j] = work[4, sizes[first] + front + j]
                 width += recalled
             if len(slots.places) and layer == first + recurrent:
-                width = score_pairs(slots, observations[i], values, width)
+                width = score_pairs(slots, values, width)
             if first <= layer < first + recurrent:
                 k = layer - first
                 for j in range(width):
@@ -514,7 +515,7 @@ class Network:
         self._memory = np.zeros((lanes, *self.memory), dtype=np.float32)
         layers, heads, _, keys = self.memory
         self._asked = np.zeros((lanes, layers, heads * keys), dtype=np.float32)
-        self._known = np.zeros((lanes if len(self.slots.places) else 0, CONTENT, KEY), dtype=np.float32)
+        self._known = np.zeros((lanes if len(self.slots.places) else 0, MEMORIES, CONTENT, KEY), dtype=np.float32)
         self._hidden = np.zeros(shape, dtype=np.float32)
         self._cell = np.zeros(shape if self.kind == LSTM else (0, 0, 0), dtype=np.float32)
 

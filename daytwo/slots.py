@@ -13,7 +13,8 @@ from numba.extending import register_jitable
 from daytwo.activations import fast_sigmoid, fast_tanh
 
 CODE, MEANING = 40, 32  # numbers of a code, and of what it means
-KEY, CONTENT = 16, 16  # numbers of a key, and of what is stored under it
+KEY, CONTENT = 32, 16  # numbers of a key, and of what is stored under it
+MEMORIES = 2  # of what second things did alone, and of what they did with one of the first
 SHOWN = 5 * CODE  # numbers that say what was used
 
 
@@ -26,44 +27,46 @@ class Slots(NamedTuple):
         codes: ``float32[2, CODE, 1 + s]``: bias and matrix, for the first things and for the second.
         meanings: ``float32[2, 2 MEANING, 1 + CODE]``, the same.
         asked: ``float32[4 MEANING, 1 + R]``.
-        key: ``float32[KEY, CODE]``.
-        stored: ``float32[2 CONTENT, 1 + E + CONTENT]``: bias, of what the encoder gives, of what stands there.
-        stands: ``float32[MEANING, CONTENT]``, from what is known of a second thing to what it means.
+        keys: ``float32[3, KEY, CODE]``: of second things alone; of the second and of the first of a pair.
+        stored: ``float32[MEMORIES, 2 CONTENT, 1 + E + CONTENT]``: bias, of what the encoder gives, of what is there.
+        stands: ``float32[MEMORIES, MEANING, CONTENT]``, from what is known to what it means.
         weights: ``float32[3, MEANING]``: those of pairs, those of things alone, and what stands for no second thing.
-        code: ``float32[CODE]``, scratch.
+        code: ``float32[2, n, CODE]``, scratch: codes of what there is.
+        used: ``float32[2, CODE]``, scratch: codes of what was used, before.
         meaning: ``float32[2 MEANING]``, scratch.
         question: ``float32[4 MEANING]``, scratch.
         known: ``float32[2, n, MEANING]``, scratch.
-        used: ``float32[CODE]``, scratch: the code of the second thing that was used.
+        parts: ``float32[2, n, KEY]``, scratch: what keys of pairs are products of.
         unit: ``float32[KEY]``, scratch.
         change: ``float32[3 CONTENT]``, scratch.
-        recalled: ``float32[n, CONTENT]``, scratch.
+        alone: ``float32[n, CONTENT]``, scratch: what is known of second things.
+        together: ``float32[m, n, CONTENT]``, scratch: what is known of pairs.
     """
 
     places: np.ndarray
     codes: np.ndarray
     meanings: np.ndarray
     asked: np.ndarray
-    key: np.ndarray
+    keys: np.ndarray
     stored: np.ndarray
     stands: np.ndarray
     weights: np.ndarray
     code: np.ndarray
+    used: np.ndarray
     meaning: np.ndarray
     question: np.ndarray
     known: np.ndarray
-    used: np.ndarray
+    parts: np.ndarray
     unit: np.ndarray
     change: np.ndarray
-    recalled: np.ndarray
+    alone: np.ndarray
+    together: np.ndarray
 
 
 def no_slots() -> Slots:
     """What a network without such a layer has."""
-    empty = [
-        np.zeros((0,) * dimensions, dtype=np.float32) for dimensions in (3, 3, 2, 2, 2, 2, 2, 1, 1, 1, 3, 1, 1, 1, 2)
-    ]
-    return Slots(np.zeros(0, dtype=np.int64), *empty)
+    dimensions = (3, 3, 2, 3, 3, 3, 2, 3, 2, 1, 1, 3, 3, 1, 1, 2, 3)
+    return Slots(np.zeros(0, dtype=np.int64), *(np.zeros((0,) * number, dtype=np.float32) for number in dimensions))
 
 
 def take_slots(tensors: Mapping[str, np.ndarray], take: Callable[[str], np.ndarray]) -> Slots:
@@ -101,11 +104,18 @@ def take_slots(tensors: Mapping[str, np.ndarray], take: Callable[[str], np.ndarr
         codes[k, :, : 1 + sizes[k]] = layer(f"{kind}_code", CODE, sizes[k])
         meanings[k] = layer(f"{kind}_meaning", 2 * MEANING, CODE)
     weights = np.stack([*take("slots.weight"), take("slots.alone")])
-    stored = np.concatenate([layer("stored", 2 * CONTENT, None), take("slots.content_weight")[0]], axis=1)
-    key, stands = layer("key", KEY, CODE, False), layer("known", MEANING, CONTENT, False)
-    arrays = [codes, meanings, layer("asked", 4 * MEANING, None), key, stored, stands, weights]
-    shapes: list[Any] = [CODE, 2 * MEANING, 4 * MEANING, (2, max(places[1], places[4]), MEANING)]
-    shapes += [CODE, KEY, 3 * CONTENT, (places[4], CONTENT)]
+    alone, pairs = (f"memories.{k}" for k in range(MEMORIES))
+    keys = [layer(name, KEY, CODE, False) for name in (f"{alone}.key", f"{pairs}.key", f"{pairs}.partner_key")]
+    seen = layer(f"{alone}.stored", 2 * CONTENT, None).shape[1] - 1
+    stored = [
+        np.concatenate([layer(f"{name}.stored", 2 * CONTENT, seen), take(f"slots.{name}.content_weight")[0]], axis=1)
+        for name in (alone, pairs)
+    ]
+    stands = [layer(f"{name}.known", MEANING, CONTENT, False) for name in (alone, pairs)]
+    arrays = [codes, meanings, layer("asked", 4 * MEANING, None), *map(np.stack, (keys, stored, stands)), weights]
+    most = max(places[1], places[4])
+    shapes: list[Any] = [(2, most, CODE), (2, CODE), 2 * MEANING, 4 * MEANING, (2, most, MEANING), (2, most, KEY)]
+    shapes += [KEY, 3 * CONTENT, (places[4], CONTENT), (places[1], places[4], CONTENT)]
     scratch = [np.zeros(shape) for shape in shapes]
     return Slots(places, *(np.ascontiguousarray(array, dtype=np.float32) for array in arrays + scratch))
 
@@ -132,7 +142,7 @@ def check_slots(slots: Slots, observed: int, seen: int, read: int, actions: int)
             f"Expected slots.places in an observation of {observed} numbers, received {ends} for the ends."
         )
     expected = (seen, read, 1 + firsts * (1 + seconds))
-    received = (slots.stored.shape[1] - 1 - CONTENT, slots.asked.shape[1] - 1, actions)
+    received = (slots.stored.shape[2] - 1 - CONTENT, slots.asked.shape[1] - 1, actions)
     if expected != received:
         raise ValueError(
             f"Expected slots for {expected} numbers seen, numbers read and actions, received them for {received}."
@@ -140,7 +150,7 @@ def check_slots(slots: Slots, observed: int, seen: int, read: int, actions: int)
 
 
 @register_jitable
-def _code(slots, kind, observation, at):
+def _code(slots, kind, observation, at, code):
     """Write the code of the thing whose numbers begin at ``observation[at]``."""
     size = slots.places[3 * kind + 2]
     for k in range(CODE):
@@ -148,12 +158,15 @@ def _code(slots, kind, observation, at):
         total = row[0]
         for j in range(size):
             total += row[1 + j] * observation[at + j]
-        slots.code[k] = fast_tanh(total)
+        code[k] = fast_tanh(total)
 
 
 @register_jitable
 def show_used(slots, observation, values, width):
-    """Write what was used in the last step behind ``values[:width]``; returns how many numbers there are then."""
+    """Write what was used in the last step behind ``values[:width]``; returns how many numbers there are then.
+
+    Codes of what there is and of what was used are kept for `recall_things` and `score_pairs`.
+    """
     places = slots.places
     before = len(observation) // 2
     for k in range(SHOWN):
@@ -165,31 +178,40 @@ def show_used(slots, observation, values, width):
             other = (action - 1) % (1 + places[4]) - 1
     for kind in range(2):
         at, count, size = places[3 * kind], places[3 * kind + 1], places[3 * kind + 2]
-        chosen = one if kind == 0 else other
+        chosen, used = one if kind == 0 else other, slots.used[kind]
         for thing in range(count):
-            _code(slots, kind, observation, at + thing * size)
+            code = slots.code[kind, thing]
+            _code(slots, kind, observation, at + thing * size, code)
             for k in range(CODE):
-                values[width + (3 + kind) * CODE + k] += slots.code[k] / np.float32(count)
+                values[width + (3 + kind) * CODE + k] += code[k] / np.float32(count)
             if thing == chosen and kind == 0:
                 for k in range(CODE):
-                    values[width + CODE + k] = slots.code[k]
+                    values[width + CODE + k] = code[k]
+        for k in range(CODE):
+            used[k] = np.float32(0.0)
         if chosen >= 0:
-            _code(slots, kind, observation, before + at + chosen * size)
-            for k in range(CODE):
-                values[width + 2 * kind * CODE + k] = slots.code[k]
-    for k in range(CODE):
-        slots.used[k] = values[width + 2 * CODE + k]
+            _code(slots, kind, observation, before + at + chosen * size, used)
+        for k in range(CODE):
+            values[width + 2 * kind * CODE + k] = used[k]
     return width + SHOWN
 
 
 @register_jitable
-def _unit(slots, code):
-    """Write the key of a code, at length 1, to ``unit``."""
-    total = np.float32(1e-6)
+def _key(matrix, code, key):
+    """``key[KEY]``: ``matrix[KEY, CODE] @ code[CODE]``."""
     for k in range(KEY):
-        row, number = slots.key[k], np.float32(0.0)
+        row, number = matrix[k], np.float32(0.0)
         for j in range(CODE):
             number += row[j] * code[j]
+        key[k] = number
+
+
+@register_jitable
+def _unit(slots, key, partner, pairs):
+    """Write a key at length 1 to ``unit``; that of a pair is a product."""
+    total = np.float32(1e-6)
+    for k in range(KEY):
+        number = key[k] * partner[k] if pairs else key[k]
         slots.unit[k] = number
         total += number * number
     factor = np.float32(1.0) / np.sqrt(total)
@@ -198,48 +220,62 @@ def _unit(slots, code):
 
 
 @register_jitable
-def recall_things(slots, observation, memory, values, width):
-    """Store what the second thing that was used did, and look up what is known of those that there are.
-
-    Args:
-        slots: the layer; what is known is written to ``recalled``.
-        observation: ``float32[2 O]``.
-        memory: ``float32[CONTENT, KEY]``, changed in place.
-        values: what the encoder gives, ``float32[width]`` and more behind.
-        width: see above.
-    """
-    _unit(slots, slots.used)
-    there, mixed = slots.change[:CONTENT], slots.change[CONTENT:]
+def _read(slots, memory, out):
+    """Write what stands under ``unit``."""
     for v in range(CONTENT):
         row, total = memory[v], np.float32(0.0)
         for j in range(KEY):
             total += row[j] * slots.unit[j]
-        there[v] = total
-    for k in range(2 * CONTENT):
-        row = slots.stored[k]
-        total = row[0]
-        for j in range(width):
-            total += row[1 + j] * values[j]
-        for j in range(CONTENT):
-            total += row[1 + width + j] * there[j]
-        mixed[k] = total
-    for v in range(CONTENT):
-        row, factor = memory[v], fast_sigmoid(mixed[CONTENT + v]) * (fast_tanh(mixed[v]) - there[v])
-        for j in range(KEY):
-            row[j] += factor * slots.unit[j]
-    at, count, size = slots.places[3], slots.places[4], slots.places[5]
-    for thing in range(count):
-        _code(slots, 1, observation, at + thing * size)
-        _unit(slots, slots.code)
-        for v in range(CONTENT):
-            row, total = memory[v], np.float32(0.0)
-            for j in range(KEY):
-                total += row[j] * slots.unit[j]
-            slots.recalled[thing, v] = total
+        out[v] = total
 
 
 @register_jitable
-def score_pairs(slots, observation, values, width):
+def recall_things(slots, memories, values, width):
+    """Store what the things that were used did, and look up what is known of those that there are.
+
+    Args:
+        slots: the layer; what is known is written to ``alone`` and ``together``.
+        memories: ``float32[MEMORIES, CONTENT, KEY]``, changed in place.
+        values: what the encoder gives, ``float32[width]`` and more behind.
+        width: see above.
+    """
+    there, mixed = slots.change[:CONTENT], slots.change[CONTENT:]
+    firsts, seconds = slots.places[1], slots.places[4]
+    for m in range(MEMORIES):
+        memory, key, partner = memories[m], slots.parts[1], slots.parts[0]
+        _key(slots.keys[m], slots.used[1], key[0])
+        _key(slots.keys[2], slots.used[0], partner[0])
+        _unit(slots, key[0], partner[0], m == 1)
+        _read(slots, memory, there)
+        for k in range(2 * CONTENT):
+            row = slots.stored[m, k]
+            total = row[0]
+            for j in range(width):
+                total += row[1 + j] * values[j]
+            for j in range(CONTENT):
+                total += row[1 + width + j] * there[j]
+            mixed[k] = total
+        for v in range(CONTENT):
+            row, factor = memory[v], fast_sigmoid(mixed[CONTENT + v]) * (fast_tanh(mixed[v]) - there[v])
+            for j in range(KEY):
+                row[j] += factor * slots.unit[j]
+        for thing in range(seconds):
+            _key(slots.keys[m], slots.code[1, thing], key[thing])
+        if m == 0:
+            for thing in range(seconds):
+                _unit(slots, key[thing], key[thing], False)
+                _read(slots, memory, slots.alone[thing])
+        else:
+            for thing in range(firsts):
+                _key(slots.keys[2], slots.code[0, thing], partner[thing])
+            for one in range(firsts):
+                for other in range(seconds):
+                    _unit(slots, key[other], partner[one], True)
+                    _read(slots, memory, slots.together[one, other])
+
+
+@register_jitable
+def score_pairs(slots, values, width):
     """Write all actions' scores behind ``values[:width]``, what the heads read; returns how many numbers there are."""
     places, question, known = slots.places, slots.question, slots.known
     for k in range(4 * MEANING):
@@ -249,22 +285,21 @@ def score_pairs(slots, observation, values, width):
             total += row[1 + j] * values[j]
         question[k] = total
     for kind in range(2):
-        at, count, size = places[3 * kind], places[3 * kind + 1], places[3 * kind + 2]
-        for thing in range(count):
-            _code(slots, kind, observation, at + thing * size)
+        for thing in range(places[3 * kind + 1]):
+            code = slots.code[kind, thing]
             for k in range(2 * MEANING):
                 row = slots.meanings[kind, k]
                 total = row[0]
                 for j in range(CODE):
-                    total += row[1 + j] * slots.code[j]
+                    total += row[1 + j] * code[j]
                 slots.meaning[k] = total
             for k in range(MEANING):
                 added, factor = question[2 * kind * MEANING + k], question[(2 * kind + 1) * MEANING + k]
                 total = slots.meaning[k] + added + slots.meaning[MEANING + k] * factor
                 if kind == 1:
-                    row = slots.stands[k]
+                    row = slots.stands[0, k]
                     for j in range(CONTENT):
-                        total += row[j] * slots.recalled[thing, j]
+                        total += row[j] * slots.alone[thing, j]
                 known[kind, thing, k] = total
     values[width] = np.float32(0.0)
     written = width + 1
@@ -273,6 +308,10 @@ def score_pairs(slots, observation, values, width):
             total = np.float32(0.0)
             for k in range(MEANING):
                 second = slots.weights[2, k] if other < 0 else known[1, other, k]
+                if other >= 0:
+                    row, found = slots.stands[1, k], slots.together[one, other]
+                    for j in range(CONTENT):
+                        second += row[j] * found[j]
                 total += slots.weights[1 if other < 0 else 0, k] * max(known[0, one, k] + second, np.float32(0.0))
             values[written] = total
             written += 1

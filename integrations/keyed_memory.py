@@ -84,18 +84,18 @@ def _forward(projections, start, keep, weights, keys, factors, parts, out, conte
     """All steps of all lanes.
 
     Args:
-        projections: ``[T, N, M, 2K + 2V]``: key, query, candidate and gate before their non-linearities.
+        projections: ``[T, N, M, K + Q K + 2V]``: key, queries, candidate and gate before their non-linearities.
         start: ``[N, M, V, K]``, contents before the first step.
         keep: ``[T, N]``, 0 where a lifetime begins.
         weights: ``[M, 2V, V]``: A over B.
-        keys: ``[T, N, M, 2K]``, written: key and query at length 1.
-        factors: ``[T, N, M, 2]``, written: one over their lengths before.
+        keys: ``[T, N, M, 1 + Q, K]``, written: key and queries at length 1.
+        factors: ``[T, N, M, 1 + Q]``, written: one over their lengths before.
         parts: ``[T, N, M, 3V]``, written: what stood there, candidate and gate.
-        out: ``[T, N, M, V]``, written.
+        out: ``[T, N, M, Q, V]``, written.
         contents: ``[N, M, V, K]``, written: contents after the last step.
     """
     steps, lanes, heads = out.shape[0], out.shape[1], out.shape[2]
-    size, width = contents.shape[2], contents.shape[3]
+    size, width, count = contents.shape[2], contents.shape[3], out.shape[3]
     change = np.empty(size, dtype=np.float32)
     for i in range(lanes):
         for m in range(heads):
@@ -108,14 +108,14 @@ def _forward(projections, start, keep, weights, keys, factors, parts, out, conte
                     for v in range(size):
                         for j in range(width):
                             matrix[v, j] = np.float32(0.0)
-                row, both, saved = projections[t, i, m], keys[t, i, m], parts[t, i, m]
-                key, query = both[:width], both[width:]
-                factors[t, i, m, 0] = _unit(row[:width], key)
-                factors[t, i, m, 1] = _unit(row[width : 2 * width], query)
+                row, units, saved = projections[t, i, m], keys[t, i, m], parts[t, i, m]
+                key = units[0]
+                for part in range(1 + count):
+                    factors[t, i, m, part] = _unit(row[part * width : (part + 1) * width], units[part])
                 there, candidate, gate = saved[:size], saved[size : 2 * size], saved[2 * size :]
                 _read(matrix, key, there)
                 for v in range(2 * size):
-                    total, line = row[2 * width + v], mixing[v]
+                    total, line = row[(1 + count) * width + v], mixing[v]
                     for j in range(size):
                         total += line[j] * there[j]
                     saved[size + v] = total
@@ -126,7 +126,8 @@ def _forward(projections, start, keep, weights, keys, factors, parts, out, conte
                 for v in range(size):
                     change[v] = gate[v] * (candidate[v] - there[v])
                 _write(matrix, change, key)
-                _read(matrix, query, out[t, i, m])
+                for part in range(count):
+                    _read(matrix, units[1 + part], out[t, i, m, part])
 
 
 @compile_unordered
@@ -140,12 +141,13 @@ def _backward(start, keep, weights, keys, factors, parts, gradients, to_projecti
         keys: as there.
         factors: as there.
         parts: as there.
-        gradients: ``[T, N, M, V]``, of ``out``.
-        to_projections: ``[T, N, M, 2K + 2V]``, written.
+        gradients: ``[T, N, M, Q, V]``, of ``out``.
+        to_projections: ``[T, N, M, K + Q K + 2V]``, written.
         to_weights: ``[M, 2V, V]``, added to.
     """
-    steps, lanes, heads, size = gradients.shape
+    steps, lanes, heads, count, size = gradients.shape
     width = start.shape[3]
+    values = (1 + count) * width
     zero, one = np.float32(0.0), np.float32(1.0)
     # Contents before the first step and after every step, and what stands there where a lifetime begins.
     path, blank = np.empty((steps + 1, size, width), dtype=np.float32), np.zeros((size, width), dtype=np.float32)
@@ -160,7 +162,7 @@ def _backward(start, keep, weights, keys, factors, parts, gradients, to_projecti
                     carried[v, j] = zero
             for t in range(steps):
                 before = blank if keep[t, i] == zero else path[t]
-                after, saved, key = path[t + 1], parts[t, i, m], keys[t, i, m, :width]
+                after, saved, key = path[t + 1], parts[t, i, m], keys[t, i, m, 0]
                 for v in range(size):
                     factor = saved[2 * size + v] * (saved[size + v] - saved[v])
                     old, new = before[v], after[v]
@@ -169,14 +171,14 @@ def _backward(start, keep, weights, keys, factors, parts, gradients, to_projecti
             for t in range(steps - 1, -1, -1):
                 before = blank if keep[t, i] == zero else path[t]
                 after, saved, given = path[t + 1], parts[t, i, m], gradients[t, i, m]
-                key, query = keys[t, i, m, :width], keys[t, i, m, width:]
-                row = to_projections[t, i, m]
-                to_key, to_query = row[:width], row[width : 2 * width]
-                for j in range(2 * width):
+                units, row = keys[t, i, m], to_projections[t, i, m]
+                key, to_key = units[0], row[:width]
+                for j in range(values):
                     row[j] = zero
                 # What is read: y = S q.
-                _add_transposed(after, given, to_query)
-                _write(carried, given, query)
+                for part in range(count):
+                    _add_transposed(after, given[part], row[(1 + part) * width : (2 + part) * width])
+                    _write(carried, given[part], units[1 + part])
                 # What is written: S = S' + u k^T, whose u[v] = g (n - r).
                 for v in range(size):
                     change[v] = saved[2 * size + v] * (saved[size + v] - saved[v])
@@ -184,11 +186,11 @@ def _backward(start, keep, weights, keys, factors, parts, gradients, to_projecti
                 _read(carried, key, change)  # now the gradient of u
                 for v in range(size):
                     there, candidate, gate = saved[v], saved[size + v], saved[2 * size + v]
-                    row[2 * width + v] = change[v] * gate * (one - candidate * candidate)
-                    row[2 * width + size + v] = change[v] * (candidate - there) * gate * (one - gate)
+                    row[values + v] = change[v] * gate * (one - candidate * candidate)
+                    row[values + size + v] = change[v] * (candidate - there) * gate * (one - gate)
                     to_there[v] = -change[v] * gate
                 for v in range(2 * size):
-                    slope, line, to_line = row[2 * width + v], mixing[v], to_mixing[v]
+                    slope, line, to_line = row[values + v], mixing[v], to_mixing[v]
                     for j in range(size):
                         to_there[j] += slope * line[j]
                     for j in range(size):
@@ -200,13 +202,19 @@ def _backward(start, keep, weights, keys, factors, parts, gradients, to_projecti
                     for v in range(size):
                         for j in range(width):
                             carried[v, j] = zero
-                for part in range(2):
-                    unit, to_unit = (key, to_key) if part == 0 else (query, to_query)
+                for part in range(1 + count):
+                    unit, to_unit = units[part], row[part * width : (part + 1) * width]
                     along, factor = zero, factors[t, i, m, part]
                     for j in range(width):
                         along += unit[j] * to_unit[j]
                     for j in range(width):
                         to_unit[j] = factor * (to_unit[j] - along * unit[j])
+
+
+def _queries(projections: torch.Tensor, start: torch.Tensor) -> int:
+    """Q, how many queries stand behind a key: see `run_memory`."""
+    size, width = start.shape[2:]
+    return (projections.shape[-1] - 2 * size) // width - 1
 
 
 class _CompiledMemory(torch.autograd.Function):
@@ -220,8 +228,9 @@ class _CompiledMemory(torch.autograd.Function):
         weights = weights.contiguous()
         steps, lanes, heads, _ = projections.shape
         size, width = start.shape[2:]
-        keys, factors = torch.empty(steps, lanes, heads, 2 * width), torch.empty(steps, lanes, heads, 2)
-        parts, out = torch.empty(steps, lanes, heads, 3 * size), torch.empty(steps, lanes, heads, size)
+        count = _queries(projections, start)
+        keys, factors = (torch.empty(steps, lanes, heads, 1 + count, *last) for last in ((width,), ()))
+        parts, out = torch.empty(steps, lanes, heads, 3 * size), torch.empty(steps, lanes, heads, count, size)
         contents = torch.empty_like(start)
         arrays = (projections, start, keep, weights.detach(), keys, factors, parts, out, contents)
         _forward(*(array.numpy() for array in arrays))
@@ -232,8 +241,8 @@ class _CompiledMemory(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         start, keep, weights, keys, factors, parts = ctx.saved_tensors
-        steps, lanes, heads, size = gradients[0].shape
-        to_projections = torch.empty(steps, lanes, heads, 2 * start.shape[3] + 2 * size)
+        steps, lanes, heads, count, size = gradients[0].shape
+        to_projections = torch.empty(steps, lanes, heads, (1 + count) * start.shape[3] + 2 * size)
         to_weights = torch.zeros_like(weights)
         arrays = (
             start, keep, weights, keys, factors, parts, gradients[0].contiguous(), to_projections, to_weights
@@ -247,16 +256,19 @@ def _torch_memory(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The layer by torch's operations, for any device and precision."""
     size, width = start.shape[2:]
+    count = _queries(projections, start)
     contents, outputs = start.detach(), []
     for row, kept in zip(projections.unbind(0), keep.unbind(0), strict=True):
         contents = kept[:, None, None, None] * contents
-        key, query, candidate, gate = row.split([width, width, size, size], dim=-1)
-        key, query = (part / (part.square().sum(-1, keepdim=True) + float(_TINY)).sqrt() for part in (key, query))
+        keys, candidate, gate = row.split([(1 + count) * width, size, size], dim=-1)
+        keys = keys.unflatten(-1, (1 + count, width))
+        keys = keys / (keys.square().sum(-1, keepdim=True) + float(_TINY)).sqrt()
+        key, queries = keys[..., 0, :], keys[..., 1:, :]
         there = torch.einsum("nmvk,nmk->nmv", contents, key)
         mixed = torch.einsum("muv,nmv->nmu", weights, there)
         change = torch.sigmoid(gate + mixed[..., size:]) * (torch.tanh(candidate + mixed[..., :size]) - there)
         contents = contents + change.unsqueeze(-1) * key.unsqueeze(-2)
-        outputs.append(torch.einsum("nmvk,nmk->nmv", contents, query))
+        outputs.append(torch.einsum("nmvk,nmqk->nmqv", contents, queries))
     return torch.stack(outputs), contents.detach()
 
 
@@ -266,13 +278,13 @@ def run_memory(
     """All steps of all lanes, compiled where that can be.
 
     Args:
-        projections: ``[T, N, M, 2K + 2V]``: key, query, candidate and gate before their non-linearities.
+        projections: ``[T, N, M, K + Q K + 2V]``: key, Q queries, candidate and gate before their non-linearities.
         start: ``[N, M, V, K]``, contents before the first step; no gradient reaches them.
         keep: ``[T, N]``, 0 where a lifetime begins.
         weights: ``[M, 2V, V]``: A over B.
 
     Returns:
-        What is read, ``[T, N, M, V]``, and the contents after the last step.
+        What is read, ``[T, N, M, Q, V]``, and the contents after the last step.
     """
     plain = projections.device.type == "cpu" and projections.dtype == weights.dtype == torch.float32
     return (_CompiledMemory.apply if plain else _torch_memory)(projections, start, keep, weights)

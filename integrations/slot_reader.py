@@ -3,14 +3,14 @@
 Where an observation lists things, such as three stones and twelve potions, and an action puts two of them together, a
 dense layer has to learn anew for every slot what each thing is, and a linear read-out cannot tell which stone goes with
 which potion: that is a question about pairs. This layer shares one code among all slots of a kind, stores what a second
-thing did under a key computed from its code, looks up what is known of every second thing there is, and scores pairs:
+thing did under keys computed from the codes, looks up what is known of all that there are, and scores pairs:
 
     e_i = tanh(W x_i + b)                              the code of slot i
-    S <- S + u k^T,  k = K e / |K e|                   of the second thing that was used in the last step, and
-    y_j = S q_j,     q_j = K e_j / |K e_j|             what is known of slot j; u as in `keyed_memory`
+    S <- S + u k^T,  y = S q                           two memories, of what was used in the last step and of what is
+                                                       there; u as in `keyed_memory`, keys k and q at length 1:
+    K e_j;  (K' e_j) * (L e_i)                         of the second things alone, and of pairs
     m_i = A e_i + B h + (C e_i) * (D h)                what slot i means, given what the heads read, h
-                                                       (of second things also E y_j)
-    score(i, j) = w . relu(m_i + m_j)                  additive attention over pairs
+    score(i, j) = w . relu(m_i + m_j + E y_j + F y_ij) additive attention over pairs
 
 Scores of actions from the things that are there are those of pointer networks (Vinyals et al. 2015, arXiv 1506.03134),
 in the form of Bahdanau et al. 2014 (arXiv 1409.0473, section A.1.2). At first, a code says between which marks a number
@@ -23,7 +23,7 @@ import torch
 from torch import nn
 
 from daytwo.integrations.keyed_memory import run_memory
-from daytwo.slots import CODE, CONTENT, KEY, MEANING
+from daytwo.slots import CODE, CONTENT, KEY, MEANING, MEMORIES
 
 STEEPNESS = 2.0  # of the marks, in widths between them
 
@@ -71,6 +71,73 @@ def _marks(inputs: int, low: Any, high: Any) -> tuple[torch.Tensor, torch.Tensor
     return weight, bias
 
 
+class ThingMemory(nn.Module):
+    """What second things did, alone or with one of the first, and what that means for scores.
+
+    Attributes:
+        key: K or K'.
+        partner_key: L; None where keys are those of second things alone.
+        stored: from what the encoder gives to the candidate and the gate of what is stored.
+        content_weight: ``[1, 2 CONTENT, CONTENT]``: how these depend on what stands there.
+        known: E or F.
+    """
+
+    def __init__(self, seen: int, pairs: bool) -> None:
+        """Make the layer.
+
+        Args:
+            seen: numbers that the encoder gives.
+            pairs: keys are those of pairs.
+        """
+        super().__init__()
+        self.key = nn.Linear(CODE, KEY, bias=False)
+        self.partner_key = nn.Linear(CODE, KEY, bias=False) if pairs else None
+        self.stored = nn.Linear(seen, 2 * CONTENT)
+        self.content_weight = nn.Parameter(torch.zeros(1, 2 * CONTENT, CONTENT))
+        self.known = nn.Linear(CONTENT, MEANING, bias=False)
+        keys = [self.key.weight.data, *([] if self.partner_key is None else [self.partner_key.weight.data])]
+        for part in (*keys, *self.stored.weight.data.split(CONTENT), self.known.weight.data):
+            nn.init.orthogonal_(part)
+        # Little is written before it is known what is worth it.
+        self.stored.bias.data[:CONTENT], self.stored.bias.data[CONTENT:] = 0.0, -1.0
+
+    def _keys(self, second: torch.Tensor, first: torch.Tensor) -> torch.Tensor:
+        """Keys of codes that lie side by side, ``[..., KEY]``."""
+        key = self.key(second)
+        return key if self.partner_key is None else key * self.partner_key(first)
+
+    def forward(
+        self,
+        used: tuple[torch.Tensor, torch.Tensor],
+        there: tuple[torch.Tensor, torch.Tensor],
+        seen: torch.Tensor,
+        start: torch.Tensor,
+        keep: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Store what was done, and look up what is known.
+
+        Args:
+            used: codes of the first thing and of the second that were used in the last step, ``[T, N, CODE]``; zeros
+                for none, of which nothing is stored.
+            there: codes of the first things that there are, ``[T, N, m, CODE]``, and of the second, of n.
+            seen: ``[T, N, E]``, what the encoder gives.
+            start: contents before the first step, ``[N, CONTENT KEY]``.
+            keep: ``[T, N]``: 0 where a lifetime begins.
+
+        Returns:
+            ``[T, N, p, CONTENT]``, p = n, or m n for pairs, and the contents after the last step.
+        """
+        first, second = there
+        if self.partner_key is None:
+            queries = self.key(second)
+        else:
+            queries = (self.partner_key(first).unsqueeze(-2) * self.key(second).unsqueeze(-3)).flatten(-3, -2)
+        projections = torch.cat([self._keys(used[1], used[0]), queries.flatten(-2), self.stored(seen)], dim=-1)
+        contents = start.view(len(start), 1, CONTENT, KEY)
+        recalled, after = run_memory(projections.unsqueeze(2), contents, keep, self.content_weight)
+        return recalled.squeeze(2), after.flatten(1)
+
+
 class SlotReader(nn.Module):
     """Shows what was used, and scores actions by pairs of things; see the module's description.
 
@@ -80,10 +147,7 @@ class SlotReader(nn.Module):
         second_code: the same for the second things.
         first_meaning: from its code to ``A e`` and ``C e``.
         second_meaning: the same for the second things.
-        key: K.
-        stored: from what the encoder saw to the candidate and the gate of what is stored.
-        content_weight: ``[1, 2 CONTENT, CONTENT]``: how these depend on what stands there.
-        known: E.
+        memories: of second things alone, and of pairs.
         asked: from what the heads read to ``B h`` and ``D h`` of the first things, and of the second.
         alone: ``[MEANING]``, what stands for the second thing where there is none.
         weight: ``[2, MEANING]``: w of pairs, and of things alone.
@@ -113,14 +177,7 @@ class SlotReader(nn.Module):
             for part in layer.weight.data.split(MEANING):
                 nn.init.orthogonal_(part)
             nn.init.zeros_(layer.bias)
-        self.key = nn.Linear(CODE, KEY, bias=False)
-        self.stored = nn.Linear(seen, 2 * CONTENT)
-        self.content_weight = nn.Parameter(torch.zeros(1, 2 * CONTENT, CONTENT))
-        self.known = nn.Linear(CONTENT, MEANING, bias=False)
-        for part in (self.key.weight.data, *self.stored.weight.data.split(CONTENT), self.known.weight.data):
-            nn.init.orthogonal_(part)
-        # Little is written before it is known what is worth it.
-        self.stored.bias.data[:CONTENT], self.stored.bias.data[CONTENT:] = 0.0, -1.0
+        self.memories: Any = nn.ModuleList(ThingMemory(seen, pairs) for pairs in (False, True))
         self.alone = nn.Parameter(torch.zeros(MEANING))
         self.weight = nn.Parameter(0.02 * torch.randn(2, MEANING))
 
@@ -136,7 +193,7 @@ class SlotReader(nn.Module):
     @property
     def size(self) -> int:
         """Numbers of the state."""
-        return CONTENT * KEY
+        return MEMORIES * CONTENT * KEY
 
     def _last(self, observations: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Which of the first things was used in the last step, ``[..., n]``, and which of the second, one-hot."""
@@ -170,7 +227,7 @@ class SlotReader(nn.Module):
         start: torch.Tensor,
         keep: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Store what the second thing that was used did, and look up what is known of those that there are.
+        """Store what the things that were used did, and look up what is known of those that there are.
 
         Args:
             observations: ``[T, N, 2 O]``.
@@ -180,18 +237,13 @@ class SlotReader(nn.Module):
             keep: ``[T, N]``: 0 where a lifetime begins.
 
         Returns:
-            ``[T, N, n, CONTENT]`` for the second things, and the contents after the last step, ``[N, size]``.
+            ``[T, N, n + m n, CONTENT]`` for the second things and for the pairs, and the contents after the last step,
+            ``[N, size]``.
         """
-        steps, lanes = keep.shape
-        count = self.plan.seconds
-        queries = self.key(self._codes(observations)[1])
-        key = self.key(shown[..., 2 * CODE : 3 * CODE]).unsqueeze(-2).expand_as(queries)
-        stored = self.stored(seen).unsqueeze(-2).expand(steps, lanes, count, 2 * CONTENT)
-        # One memory for each of the second things: all are written alike, and each is asked about its own thing.
-        contents = start.view(lanes, 1, CONTENT, KEY).expand(lanes, count, CONTENT, KEY)
-        weight = self.content_weight.expand(count, 2 * CONTENT, CONTENT)
-        recalled, after = run_memory(torch.cat([key, queries, stored], dim=-1), contents, keep, weight)
-        return recalled, after[:, 0].flatten(1)
+        used, there = (shown[..., :CODE], shown[..., 2 * CODE : 3 * CODE]), self._codes(observations)
+        parts = zip(self.memories, start.chunk(MEMORIES, dim=1), strict=True)
+        recalled, after = zip(*(memory(used, there, seen, part, keep) for memory, part in parts), strict=True)
+        return torch.cat(recalled, dim=-2), torch.cat(after, dim=1)
 
     def forward(self, observations: torch.Tensor, read: torch.Tensor, recalled: torch.Tensor) -> torch.Tensor:
         """Scores of all actions, ``[..., A]``.
@@ -199,15 +251,19 @@ class SlotReader(nn.Module):
         Args:
             observations: ``[..., O]``, or more numbers behind these.
             read: ``[..., R]``, what the heads read.
-            recalled: ``[..., n, CONTENT]``, as `recall` gives it.
+            recalled: ``[..., n + m n, CONTENT]``, as `recall` gives it.
         """
+        plan = self.plan
+        alone, together = recalled.split([plan.seconds, plan.firsts * plan.seconds], dim=-2)
+        alone, together = (memory.known(part) for memory, part in zip(self.memories, (alone, together), strict=True))
         first, second = self._codes(observations)
         asked = self.asked(read).unflatten(-1, (4, 1, MEANING))
         plain, turned = self.first_meaning(first).split(MEANING, dim=-1)
         one = plain + asked[..., 0, :, :] + turned * asked[..., 1, :, :]
         plain, turned = self.second_meaning(second).split(MEANING, dim=-1)
-        other = plain + asked[..., 2, :, :] + turned * asked[..., 3, :, :] + self.known(recalled)
-        pairs = torch.relu(one.unsqueeze(-2) + other.unsqueeze(-3)) @ self.weight[0]
-        alone = torch.relu(one + self.alone) @ self.weight[1]
-        scores = torch.cat([alone.unsqueeze(-1), pairs], dim=-1).flatten(-2)
+        other = plain + asked[..., 2, :, :] + turned * asked[..., 3, :, :] + alone
+        together = together.unflatten(-2, (plan.firsts, plan.seconds))
+        pairs = torch.relu(one.unsqueeze(-2) + other.unsqueeze(-3) + together) @ self.weight[0]
+        single = torch.relu(one + self.alone) @ self.weight[1]
+        scores = torch.cat([single.unsqueeze(-1), pairs], dim=-1).flatten(-2)
         return torch.cat([torch.zeros_like(scores[..., :1]), scores], dim=-1)

@@ -28,22 +28,24 @@ def pairs(observations, keep):
     return torch.cat([observations[1:], keep.unsqueeze(-1) * observations[:-1]], dim=2)
 
 
-def gradients(run, memory, steps, lanes):
+def gradients(run, memory, steps, lanes, queries):
     generator = torch.Generator().manual_seed(1)
-    shape = (steps, lanes, memory.heads, 2 * memory.key_size + 2 * memory.value_size)
+    shape = (steps, lanes, memory.heads, (1 + queries) * memory.key_size + 2 * memory.value_size)
     projections = torch.randn(shape, generator=generator).requires_grad_()
     start = torch.randn(lanes, memory.heads, memory.value_size, memory.key_size, generator=generator)
     keep = (torch.rand(steps, lanes, generator=generator) > 0.2).float()
     weights = memory.content_weight.detach().clone().requires_grad_()
     out, contents = run(projections, start, keep, weights)
+    assert out.shape == (steps, lanes, memory.heads, queries, memory.value_size)
     (out * torch.randn(out.shape, generator=generator)).sum().backward()
     return [out.detach(), contents, projections.grad, weights.grad]
 
 
-def test_compiled_and_torch_agree_forwards_and_backwards():
+@pytest.mark.parametrize("queries", [1, 3])
+def test_compiled_and_torch_agree_forwards_and_backwards(queries):
     memory = layer()
-    fast = gradients(keyed_memory._CompiledMemory.apply, memory, steps=15, lanes=5)
-    plain = gradients(keyed_memory._torch_memory, memory, steps=15, lanes=5)
+    fast = gradients(keyed_memory._CompiledMemory.apply, memory, steps=15, lanes=5, queries=queries)
+    plain = gradients(keyed_memory._torch_memory, memory, steps=15, lanes=5, queries=queries)
     for one, other in zip(fast, plain, strict=True):
         assert float(other.abs().max()) > 0.1
         torch.testing.assert_close(one, other, atol=2e-5, rtol=2e-5)

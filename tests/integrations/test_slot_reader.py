@@ -15,6 +15,7 @@ from daytwo.slots import CODE, CONTENT, MEANING, SHOWN  # noqa: E402
 
 PLAN = SlotPlan(first=0, firsts=2, first_size=3, second=6, seconds=4, second_size=2, action=14)
 WIDTH, SEEN, READ = PLAN.action + PLAN.actions, 7, 5
+KNOWN = PLAN.seconds + PLAN.firsts * PLAN.seconds
 
 
 @pytest.fixture(autouse=True)
@@ -61,25 +62,32 @@ def run(layer, rows, start, keep, seen):
         return layer.recall(rows, layer.used(rows), seen, start, keep)
 
 
-def test_what_a_thing_did_is_known_of_its_like_in_other_slots():
+def test_what_a_thing_did_is_known_of_its_like_and_of_like_pairs_in_other_slots():
     layer, kinds = reader(), torch.tensor([[-1.0, 0.0], [-0.2, 0.0], [0.6, 0.0], [-0.2, 0.0]])
-    layer.stored.bias.data[CONTENT:] = 20.0  # all of what is seen is stored
-    layer.stored.weight.data[CONTENT:] = 0.0
-    layer.content_weight.data[:] = 0.0
+    for memory in layer.memories:
+        memory.stored.bias.data[CONTENT:] = 20.0  # all of what is seen is stored
+        memory.stored.weight.data[CONTENT:] = 0.0
+        memory.content_weight.data[:] = 0.0
     rows, seen = torch.rand(3, 1, 2 * WIDTH), torch.randn(3, 1, SEEN)
     rows[..., 6:14] = rows[..., WIDTH + 6 : WIDTH + 14] = kinds.flatten()
     rows[..., PLAN.action : WIDTH] = 0.0
     rows[1, :, PLAN.action + 1 + 2] = 1.0  # the first of the first things met the second of the second things
+    rows[1, :, 3:6] = rows[1, :, WIDTH : WIDTH + 3]  # and the second is now what the first was before
+    rows[2, :, :6] = rows[1, :, :6]
     recalled, after = run(layer, rows, torch.zeros(1, layer.size), torch.ones(3, 1), seen)
-    assert recalled.shape == (3, 1, PLAN.seconds, CONTENT)
+    assert recalled.shape == (3, 1, KNOWN, CONTENT)
     assert (recalled[0] == 0.0).all()
     with torch.no_grad():
-        told = torch.tanh(layer.stored(seen[1, 0])[:CONTENT])
+        told = [torch.tanh(memory.stored(seen[1, 0])[:CONTENT]) for memory in layer.memories]
     for step in (1, 2):  # nothing was used in the last step, and nothing is stored in it
+        alone, pairs = recalled[step, 0, :4], recalled[step, 0, 4:].view(2, 4, CONTENT)
         for slot in (1, 3):
-            torch.testing.assert_close(recalled[step, 0, slot], told, atol=1e-4, rtol=1e-4)
+            torch.testing.assert_close(alone[slot], told[0], atol=1e-4, rtol=1e-4)
+            torch.testing.assert_close(pairs[1, slot], told[1], atol=1e-4, rtol=1e-4)
+            assert float((pairs[0, slot] - told[1]).abs().max()) > 0.1
         for slot in (0, 2):
-            assert float((recalled[step, 0, slot] - told).abs().max()) > 0.1
+            assert float((alone[slot] - told[0]).abs().max()) > 0.1
+            assert float((pairs[1, slot] - told[1]).abs().max()) > 0.1
     # A new lifetime knows nothing of it.
     later, _ = run(layer, rows[2:], after, torch.ones(1, 1), seen[2:])
     torch.testing.assert_close(later, recalled[2:])
@@ -89,13 +97,16 @@ def test_what_a_thing_did_is_known_of_its_like_in_other_slots():
 
 def test_scores_go_with_the_things_and_not_with_their_slots():
     layer, rows, read = reader(), torch.rand(6, WIDTH), torch.randn(6, READ)
-    known = torch.randn(6, PLAN.seconds, CONTENT)
+    known = torch.randn(6, KNOWN, CONTENT)
+    alone, pairs = known.split([PLAN.seconds, PLAN.firsts * PLAN.seconds], dim=1)
     moved = rows.clone()
     moved[:, :6] = things(rows[:, :WIDTH].contiguous())[0].flip(1).flatten(1)
     order = torch.tensor([2, 0, 3, 1])
     moved[:, 6:14] = things(rows.clone())[1][:, order].flatten(1)
+    pairs = pairs.view(6, PLAN.firsts, PLAN.seconds, CONTENT).flip(1)[:, :, order].flatten(1, 2)
+    moved_known = torch.cat([alone[:, order], pairs], dim=1)
     with torch.no_grad():
-        scores, other = layer(rows, read, known), layer(moved, read, known[:, order])
+        scores, other = layer(rows, read, known), layer(moved, read, moved_known)
     assert (scores[:, 0] == 0.0).all() and float(scores.std()) > 0.01
     pairs, now = scores[:, 1:].view(6, 2, 5), other[:, 1:].view(6, 2, 5)
     torch.testing.assert_close(now[:, :, 0], pairs[:, :, 0].flip(1))
@@ -107,7 +118,8 @@ def test_a_score_may_depend_on_the_pair_and_on_the_memory():
     layer, rows = reader(), torch.rand(1, WIDTH)
     with torch.no_grad():
         one, other = (
-            layer(rows, read, torch.zeros(1, 4, CONTENT))[0, 1:].view(2, 5)[:, 1:] for read in torch.randn(2, 1, READ)
+            layer(rows, read, torch.zeros(1, KNOWN, CONTENT))[0, 1:].view(2, 5)[:, 1:]
+            for read in torch.randn(2, 1, READ)
         )
     interaction = one - one.mean(0) - one.mean(1, keepdim=True) + one.mean()
     assert float(interaction.abs().max()) > 0.01
@@ -174,7 +186,10 @@ def test_weights_of_another_layer_are_refused():
         Network({name: array for name, array in good.items() if not name.startswith("encoder.")})
     with pytest.raises(ValueError, match=r"Expected slots\.places in an observation of 85 numbers"):
         Network({**good, "slots.places": np.array([0, 3, 5, 15, 12, 2, 79])})
-    for name in ("asked", "stored"):
-        wider = np.zeros((good[f"slots.{name}.weight"].shape[0], 9))
+    stored = [f"slots.memories.{k}.stored.weight" for k in range(2)]
+    for names in (["slots.asked.weight"], stored):
+        wider = {name: np.zeros((good[name].shape[0], 9)) for name in names}
         with pytest.raises(ValueError, match=r"Expected slots for \(6, 6, 40\) numbers seen"):
-            Network({**good, f"slots.{name}.weight": wider})
+            Network({**good, **wider})
+    with pytest.raises(ValueError, match=r"Expected slots\.memories\.1\.stored of 32 rows and 9 columns"):
+        Network({**good, stored[0]: np.zeros((2 * CONTENT, 9))})
