@@ -13,40 +13,52 @@ import torch
 from numba.extending import register_jitable
 from torch import nn
 
-from daytwo.activations import fast_sigmoid, fast_tanh
+from daytwo.activations import gates
 from daytwo.kernels import compile_cached
-
-# The loops below are cut into passes of few arrays each: the compiler turns a loop into vector instructions only if it
-# can check cheaply that its arrays do not overlap. In one pass over all of them the gates take ten times as long.
 
 
 @register_jitable
-def _gates(x, h, bias, old, saved, new):
-    """The new state of one row; ``saved[4H]``: reset, update, candidate, and the candidate's recurrent part."""
-    count = bias.shape[0]
+def gates_back(saved, old, running, row):
+    """The gradients of `gates`.
+
+    Args:
+        saved: ``[4H]``, as `gates` wrote it.
+        old: ``[H]``, the state before.
+        running: ``[H]``, gradient of the new state; left in it is the direct part of that of the old one.
+        row: ``[4H]``, written: gradients of the candidate's recurrent part, the reset gate, the update gate and the
+            candidate, each before its non-linearity. The first three are those of the state's projection, the last
+            three those of the inputs'.
+    """
+    count, one = running.shape[0], np.float32(1.0)
     r, z, n, part = saved[:count], saved[count : 2 * count], saved[2 * count : 3 * count], saved[3 * count :]
-    last_x, last_h = x[2 * count :], h[2 * count :]
-    for j in range(2 * count):
-        saved[j] = fast_sigmoid(x[j] + h[j])
+    dh, dr, dz, dn = row[:count], row[count : 2 * count], row[2 * count : 3 * count], row[3 * count :]
     for j in range(count):
-        part[j] = last_h[j] + bias[j]
+        dz[j] = running[j] * (old[j] - n[j])
     for j in range(count):
-        n[j] = last_x[j] + r[j] * part[j]
+        dz[j] *= z[j] * (one - z[j])
     for j in range(count):
-        n[j] = fast_tanh(n[j])
+        dn[j] = running[j] * (one - z[j])
     for j in range(count):
-        new[j] = n[j] + z[j] * (old[j] - n[j])
+        dn[j] *= one - n[j] * n[j]
+    for j in range(count):
+        running[j] *= z[j]
+    for j in range(count):
+        dh[j] = dn[j] * r[j]
+    for j in range(count):
+        dr[j] = dh[j] * part[j]
+    for j in range(count):
+        dr[j] *= one - r[j]
 
 
 @compile_cached
 def step_gates(inputs, recurrent, bias, before, work, after):
     """The new state ``after[N, H]`` from ``inputs[N, 3H]``, ``recurrent[N, 3H]``, ``before[N, H]``; ``work[4H]``."""
     for i in range(inputs.shape[0]):
-        _gates(inputs[i], recurrent[i], bias, before[i], work, after[i])
+        gates(inputs[i], recurrent[i], bias, before[i], work, after[i])
 
 
 @compile_cached
-def _forward_gates(t, k, inputs, recurrent, bias, keep, before, gates, output):
+def _forward_gates(t, k, inputs, recurrent, bias, keep, before, saved, output):
     """Step ``t`` of a sequence, number ``k`` of its block; also clears the state for the next step.
 
     Args:
@@ -57,12 +69,12 @@ def _forward_gates(t, k, inputs, recurrent, bias, keep, before, gates, output):
         bias: ``[H]``, of the candidate's recurrent part.
         keep: ``[T, N]``, 0 where a lifetime begins.
         before: ``[T, N, H]``, states before every step; the next step's is written.
-        gates: ``[T, N, 4H]``, what the way back needs, written.
+        saved: ``[T, N, 4H]``, what the way back needs, written.
         output: ``[T, N, H]``, written.
     """
     more = t + 1 < output.shape[0]
     for i in range(recurrent.shape[0]):
-        _gates(inputs[k, i], recurrent[i], bias, before[t, i], gates[t, i], output[t, i])
+        gates(inputs[k, i], recurrent[i], bias, before[t, i], saved[t, i], output[t, i])
         if more:
             factor, state, kept = keep[t + 1, i], output[t, i], before[t + 1, i]
             for j in range(bias.shape[0]):
@@ -80,47 +92,27 @@ def clear(states, keep, kept):
 
 
 @compile_cached
-def _backward_gates(t, k, keep, gates, before, gradient, carried, projections):
+def _backward_gates(t, k, keep, saved, before, gradient, carried, projections):
     """Step ``t`` back, number ``k`` of its block.
 
     Args:
         t: the step.
         k: its place in the block ``projections``.
         keep: ``[T, N]``.
-        gates: ``[T, N, 4H]``.
+        saved: ``[T, N, 4H]``, as `_forward_gates` wrote it.
         before: ``[T, N, H]``.
         gradient: ``[T, N, H]``, of the outputs.
         carried: ``[N, H]``, gradient of the state before the next step; left in it is the direct part of that of the
             state before this step.
-        projections: ``[K, N, 4H]``, written: gradients of the candidate's recurrent part, the reset gate, the update
-            gate and the candidate, each before its non-linearity. The first three are those of the state's projection,
-            the last three those of the inputs'.
+        projections: ``[K, N, 4H]``, written: rows as in `gates_back`.
     """
-    count, one = gradient.shape[2], np.float32(1.0)
-    more = t + 1 < gradient.shape[0]
+    count, more = gradient.shape[2], t + 1 < gradient.shape[0]
     for i in range(gradient.shape[1]):
-        saved, old, given, running, row = gates[t, i], before[t, i], gradient[t, i], carried[i], projections[k, i]
-        r, z, n, part = saved[:count], saved[count : 2 * count], saved[2 * count : 3 * count], saved[3 * count :]
-        dh, dr, dz, dn = row[:count], row[count : 2 * count], row[2 * count : 3 * count], row[3 * count :]
+        given, running = gradient[t, i], carried[i]
         factor = keep[t + 1, i] if more else np.float32(0.0)
         for j in range(count):
             running[j] = factor * running[j] + given[j]
-        for j in range(count):
-            dz[j] = running[j] * (old[j] - n[j])
-        for j in range(count):
-            dz[j] *= z[j] * (one - z[j])
-        for j in range(count):
-            dn[j] = running[j] * (one - z[j])
-        for j in range(count):
-            dn[j] *= one - n[j] * n[j]
-        for j in range(count):
-            running[j] *= z[j]
-        for j in range(count):
-            dh[j] = dn[j] * r[j]
-        for j in range(count):
-            dr[j] = dh[j] * part[j]
-        for j in range(count):
-            dr[j] *= one - r[j]
+        gates_back(saved[t, i], before[t, i], running, projections[k, i])
 
 
 # Rows whose projections are in work at a time: few enough to stay in a core's second-level cache.
@@ -148,10 +140,10 @@ class _CompiledGru(torch.autograd.Function):
         from_inputs, from_state = input_weight.t().contiguous(), state_weight.t().contiguous()
         before, output = torch.empty(steps, lanes, count), torch.empty(steps, lanes, count)
         torch.mul(start, keep[0].unsqueeze(1), out=before[0])
-        gates, recurrent = torch.empty(steps, lanes, 4 * count), torch.empty(lanes, 3 * count)
+        saved, recurrent = torch.empty(steps, lanes, 4 * count), torch.empty(lanes, 3 * count)
         projected = torch.empty(block, lanes, 3 * count)
         flat, target = inputs.view(steps * lanes, width), projected.view(block * lanes, 3 * count)
-        arrays = (projected, recurrent, state_bias, keep, before, gates, output)
+        arrays = (projected, recurrent, state_bias, keep, before, saved, output)
         bare = [array.numpy() for array in arrays]
         for t, row in enumerate(before.unbind(0)):
             k = t % block
@@ -160,17 +152,17 @@ class _CompiledGru(torch.autograd.Function):
                 torch.addmm(input_bias, rows, from_inputs, out=target[: len(rows)])
             torch.mm(row, from_state, out=recurrent)
             _forward_gates(t, k, *bare)
-        ctx.save_for_backward(inputs, keep, before, gates, input_weight, state_weight)
+        ctx.save_for_backward(inputs, keep, before, saved, input_weight, state_weight)
         return output
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        inputs, keep, before, gates, input_weight, state_weight = ctx.saved_tensors
+        inputs, keep, before, saved, input_weight, state_weight = ctx.saved_tensors
         steps, lanes, width = inputs.shape
         count = state_weight.shape[1]
         block = min(steps, max(1, _BLOCK_ROWS // lanes))
         projections, carried = torch.empty(block, lanes, 4 * count), torch.zeros(lanes, count)
-        arrays = (keep, gates, before, gradients[0].contiguous(), carried, projections)
+        arrays = (keep, saved, before, gradients[0].contiguous(), carried, projections)
         bare = [array.numpy() for array in arrays]
         by_state = torch.cat([state_weight[2 * count :], state_weight[: 2 * count]])  # in the projections' order
         rows, by_row = projections[..., : 3 * count].unbind(0), projections.view(-1, 4 * count)

@@ -3,26 +3,22 @@
 What it computes is also what `daytwo.networks.Network` computes without torch, from the weights that `tensors` gives.
 """
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from gymnasium import spaces
-from stable_baselines3.common.policies import BasePolicy
 from torch import nn
 
 from daytwo.integrations.gru import LifetimeGru, clear, step_gates
 from daytwo.integrations.keyed_memory import KeyedMemory
+from daytwo.integrations.lifetime_policy import LifetimePolicy, Schedule
 from daytwo.integrations.slot_reader import SlotPlan, SlotReader
 from daytwo.slots import SHOWN
 
-# What a Stable-Baselines3 schedule is: a function of the share of training that remains, from 1 to 0.
-Schedule = Callable[[float], float]
 
-
-class GruPolicy(BasePolicy):
+class GruPolicy(LifetimePolicy):
     """A policy with a GRU for a memory: [encoder ->] GRU -> actions, and beside them GRU and time -> value.
 
     With a keyed memory: encoder [-> front] -> memory -> GRU -> actions, where each takes in what all before it gave.
@@ -35,8 +31,21 @@ class GruPolicy(BasePolicy):
         front: a GRU that tells the keyed memory what to store, and where; its units come next in the state.
         slots: shows the encoder what was used and gives heads scores of pairs, if things lie in slots; what it knows of
             the second things comes last in the state.
-        input_scale: ``float32[D]``, what observations are multiplied with; learnt from the first rollout.
     """
+
+    acts_with = (
+        "input_scale",
+        "clear_column",
+        "encoder.",
+        "front.",
+        "memory.",
+        "deeper.",
+        "gru.",
+        "gate.",
+        "slots.",
+        "action_net.",
+        "log_std",
+    )
 
     def __init__(
         self,
@@ -93,19 +102,8 @@ class GruPolicy(BasePolicy):
             auxiliary: add a head that predicts the oracle's action (training only).
             belief: outputs of a head that predicts the hidden task (training only); 0 for none.
         """
-        if not isinstance(observation_space, spaces.Box) or len(observation_space.shape) != 1:
-            raise ValueError(
-                f"GruPolicy takes flat observations (a Box of one dimension), received {observation_space}."
-            )
-        if not isinstance(action_space, spaces.Discrete | spaces.Box):
-            raise ValueError(f"GruPolicy takes Discrete or Box actions, received {action_space}.")
-        super().__init__(observation_space, action_space)
-        self.continuous = isinstance(action_space, spaces.Box)
-        self.outputs = action_space.shape[0] if isinstance(action_space, spaces.Box) else int(action_space.n)
+        super().__init__(observation_space, action_space, previous)
         inputs = observation_space.shape[0] * (2 if previous else 1)
-        self.previous = previous
-        self.input_scale: torch.Tensor
-        self.register_buffer("input_scale", torch.ones(inputs))
         plan = None if slots is None else SlotPlan(*map(int, slots))
         if plan is not None:
             if not encoder_size or not previous:
@@ -157,27 +155,16 @@ class GruPolicy(BasePolicy):
         if plan is not None:
             self.slots = SlotReader(plan, encoder_size, read, observation_space.low, observation_space.high)
             read += self.outputs
-        self.action_net = nn.Linear(read, self.outputs)
-        self.value_net = nn.Sequential(nn.Linear(read + 1, value_size), nn.ReLU(), nn.Linear(value_size, 1))
-        self.auxiliary_net = nn.Linear(read, self.outputs) if auxiliary else None
-        self.belief_net = nn.Linear(hidden_size, belief) if belief else None
-        for layer, gain in ((self.action_net, 0.01), (self.value_net[0], 1.0), (self.value_net[2], 0.1)):
-            nn.init.orthogonal_(layer.weight, gain)  # type: ignore[arg-type]
-            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+        self._make_heads(read, hidden_size, lr_schedule, value_size, std, auxiliary, belief)
         if self.slots is not None:  # at first actions have the scores of their pairs
             self.action_net.weight.data[:, -self.outputs :] = torch.eye(self.outputs)
-        self.log_std = nn.Parameter(torch.full((self.outputs,), math.log(std))) if self.continuous else None
-        fused = self.device.type in ("cpu", "cuda")
-        self.optimizer = torch.optim.Adam(self.parameters(), lr=lr_schedule(1.0), eps=1e-5, fused=fused)
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         data = super()._get_constructor_parameters()
         data |= {
-            "lr_schedule": self._dummy_schedule,
             "hidden_size": self.gru.size,
             "encoder_size": 0 if self.encoder is None else self.encoder.out_features,
             "gated": self.gate is not None,
-            "previous": self.previous,
             "memory_heads": 0 if self.memory is None else self.memory.heads,
             "memory_layers": 1 + len(self.deeper),
             "memory_keys": 32 if self.memory is None else self.memory.key_size,
@@ -186,9 +173,6 @@ class GruPolicy(BasePolicy):
             "memory_products": self.memory is not None and self.memory.product_weight is not None,
             "clear_column": None if self.clear_column is None else int(self.clear_column),
             "slots": None if self.slots is None else tuple(self.slots.plan),
-            "value_size": self.value_net[0].out_features,
-            "auxiliary": self.auxiliary_net is not None,
-            "belief": 0 if self.belief_net is None else self.belief_net.out_features,
         }
         return data
 
@@ -205,7 +189,7 @@ class GruPolicy(BasePolicy):
         """Numbers of its parts.
 
         They are the GRU's units, every memory's contents, what all but the last recalled, the front's units and the
-        contents of the slots' memory.
+        contents of the slots' memories.
         """
         memories = self._memories()
         contents = [memory.size for memory in memories]
@@ -219,7 +203,7 @@ class GruPolicy(BasePolicy):
         """What the GRU takes in, ``[T, N, E]``, the state after the last step but for the GRU's, and what is known.
 
         It takes in what is seen, the state in front and what the keyed memories recall. What is known is what the
-        slots' memory recalls of the second things, if there are slots.
+        slots' memories recall of second things and of pairs, if there are slots.
         """
         scaled = observations * self.input_scale
         shown = scaled if self.slots is None else torch.cat([scaled, self.slots.used(observations)], dim=-1)
@@ -270,7 +254,7 @@ class GruPolicy(BasePolicy):
             states: ``[..., H]``, the GRU's.
             taken: ``[..., E]``, what the GRU took in.
             observations: ``[..., D]``.
-            known: ``[..., n, CONTENT]``, of the second things, if there are slots.
+            known: ``[..., n + m n, CONTENT]``, of second things and of pairs, if there are slots.
         """
         parts = [states]
         recalled = [taken[..., -self.recalled :]] if self.recalled else []
@@ -294,10 +278,6 @@ class GruPolicy(BasePolicy):
         taken, _, known = self._take_in(observations, start, keep)
         states = self.gru(taken, start[:, : self.gru.size], self._kept(observations, keep))
         return states, self._read(states, taken, observations, known)
-
-    def forward(self, observations: torch.Tensor, start: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
-        """What the heads read, ``[T, N, R]``; see `unroll`."""
-        return self.unroll(observations, start, keep)[1]
 
     def step(
         self, observations: torch.Tensor, state: torch.Tensor, keep: torch.Tensor
@@ -329,76 +309,3 @@ class GruPolicy(BasePolicy):
         bias = gru.state_bias.detach().numpy()
         step_gates(inputs.numpy(), recurrent.numpy(), bias, before.numpy(), work, after.numpy())
         return after
-
-    def value(self, states: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
-        """Normalised values of ``states[..., R]``, as heads read them, at ``time[...]``, the share of the lifetime."""
-        first, last = self.value_net[0], self.value_net[2]
-        weight = first.weight
-        hidden = torch.nn.functional.linear(states, weight[:, :-1], first.bias)  # type: ignore[index,arg-type]
-        hidden = torch.relu_(hidden.addcmul(time.unsqueeze(-1), weight[:, -1]))  # type: ignore[index]
-        return last(hidden).squeeze(-1)
-
-    def tensors(self) -> dict[str, np.ndarray]:
-        """The weights it acts with, as `daytwo.networks.Network` takes them."""
-        kept = (
-            "input_scale",
-            "clear_column",
-            "encoder.",
-            "front.",
-            "memory.",
-            "deeper.",
-            "gru.",
-            "gate.",
-            "slots.",
-            "action_net.",
-            "log_std",
-        )
-        return {
-            name: tensor.detach().cpu().numpy().copy()
-            for name, tensor in self.state_dict().items()
-            if name.startswith(kept)
-        }
-
-    def _predict(self, observation: Any, deterministic: bool = False) -> torch.Tensor:
-        raise NotImplementedError("A recurrent policy needs its state: call predict.")
-
-    def predict(
-        self,
-        observation: Any,
-        state: tuple[np.ndarray, ...] | None = None,
-        episode_start: np.ndarray | None = None,
-        deterministic: bool = False,
-    ) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
-        """Choose actions, as Stable-Baselines3's recurrent policies do.
-
-        Args:
-            observation: ``[N, D]`` or ``[D]``.
-            state: what the last call returned, None at the beginning.
-            episode_start: ``bool[N]``; lifetimes that begin now.
-            deterministic: the most probable actions instead of drawn ones.
-
-        Returns:
-            Actions and the new state.
-        """
-        self.set_training_mode(False)
-        rows = np.asarray(observation, dtype=np.float32)
-        single = rows.ndim == 1
-        rows = rows.reshape(-1, rows.shape[-1])
-        blank = (np.zeros((len(rows), self.state_size), dtype=np.float32), np.zeros_like(rows))
-        old, last = blank if state is None else (state[0], state[1])
-        starts = np.zeros(len(rows)) if episode_start is None else np.asarray(episode_start)
-        kept = 1.0 - starts.astype(np.float32)
-        shown = np.concatenate([rows, kept[:, None] * last], axis=1) if self.previous else rows
-        tensors = (torch.as_tensor(array, device=self.device) for array in (shown, old, kept))
-        new, read = self.step(*tensors)
-        with torch.no_grad():
-            outputs = self.action_net(read)
-            if self.continuous:
-                assert self.log_std is not None
-                actions = outputs if deterministic else torch.normal(outputs, self.log_std.exp().expand_as(outputs))
-                chosen = actions.clamp(-1.0, 1.0).cpu().numpy()
-            elif deterministic:
-                chosen = outputs.argmax(dim=1).cpu().numpy()
-            else:
-                chosen = torch.distributions.Categorical(logits=outputs).sample().cpu().numpy()
-        return (chosen[0] if single else chosen), (new.cpu().numpy(), rows)

@@ -45,7 +45,7 @@ def loss(
     """The loss of a minibatch.
 
     Args:
-        policy: a `daytwo.integrations.gru_policy.GruPolicy`.
+        policy: a `daytwo.integrations.lifetime_policy.LifetimePolicy`.
         states: ``[T, N, H]``, of its memory.
         batch: ``actions`` (``int64[T, N]`` or ``[T, N, d]``), ``old`` (their log-probabilities when they were drawn),
             ``advantages``, ``targets`` of the value, ``time`` (the share of the lifetime that is over), each
