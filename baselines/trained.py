@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from daytwo.agent import LifetimeSpec, make_agent, read_checkpoint
+from daytwo.item_network import ItemNetwork
 from daytwo.networks import CHECKPOINT_KIND, Network, Sampler, check_interface
 from daytwo.padding import Padding
 
@@ -98,7 +99,11 @@ class TrainedAgent:
         self.greedy = bool(policy.get("greedy", False) if greedy is None else greedy)
         self._masked = bool(policy.get("masked", False))
         self._previous = bool(policy.get("previous", False))
-        self._network = Network(tensors, policy.get("activation", "tanh"))
+        self._network: Any
+        if "item_columns" in tensors:
+            self._network = ItemNetwork(tensors)
+        else:
+            self._network = Network(tensors, policy.get("activation", "tanh"))
         inputs = int(policy.get("inputs", config["interface"]["size"]))
         outputs = int(policy.get("outputs", config["interface"]["actions"]["number"]))
         if (self._network.sizes[0], self._network.sizes[-1]) != (inputs, outputs):

@@ -102,7 +102,8 @@ def options_with(preset: Preset, given: Mapping[str, Any], taught: bool) -> dict
     """The preset's fields of the config.
 
     Its own first stages are left out where somebody else says what is lived. Where the family itself has other
-    settings, they and the parts of the observation are: there may be no such levels and parts then.
+    settings, they and the parts of the observation are: there may be no such levels and parts then. Nor may there be as
+    many items, and the network of `FRONT` takes the place of one over items.
 
     Args:
         preset: what to begin from.
@@ -111,8 +112,12 @@ def options_with(preset: Preset, given: Mapping[str, Any], taught: bool) -> dict
     """
     changed = any(name not in PRESET_SETTINGS for name in given)
     chosen = taught or changed or any(name in given for name in COURSE_SETTINGS)
-    left_out = (("first_share", "first_stages") if chosen else ()) + (("memory_parts",) if changed else ())
-    return {name: value for name, value in preset.options.items() if name not in left_out}
+    left_out = {"first_share", "alone_share", "first_stages"} if chosen else set[str]()
+    front: Mapping[str, Any] = {}
+    if changed:
+        left_out |= {"memory_parts", "items", "item_parts", "item_actions", "item_units"}
+        front = FRONT if "items" in preset.options else {}
+    return {**{name: value for name, value in preset.options.items() if name not in left_out}, **front}
 
 
 def settings_with(preset: Preset, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,7 +21,9 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import nn
 
 from daytwo.agent import LifetimeSpec, make_agent
-from daytwo.integrations.gru_policy import GruPolicy, Schedule
+from daytwo.integrations.gru_policy import GruPolicy
+from daytwo.integrations.item_policy import ItemPolicy
+from daytwo.integrations.lifetime_policy import LifetimePolicy, Schedule
 from daytwo.integrations.ppo_loss import Terms, loss
 from daytwo.integrations.stable_baselines3 import LifetimeVecEnv, training_seeds
 from daytwo.integrations.task_prediction import TaskTargets
@@ -160,7 +162,7 @@ class ValueScale:
 class _Rollout:
     """Arrays ``[T, N, ...]`` of one rollout."""
 
-    def __init__(self, steps: int, lanes: int, policy: GruPolicy) -> None:
+    def __init__(self, steps: int, lanes: int, policy: LifetimePolicy) -> None:
         inputs = policy.input_scale.shape[0]
         read, outputs, continuous = policy.action_net.in_features, policy.outputs, policy.continuous
         self.observations = np.zeros((steps, lanes, inputs), dtype=np.float32)
@@ -195,12 +197,12 @@ class RL2(OnPolicyAlgorithm):
     """
 
     rollout: _Rollout
-    policy: Any  # a GruPolicy; Stable-Baselines3 declares another class
+    policy: Any  # a LifetimePolicy; Stable-Baselines3 declares another class
     rollout_buffer: Any = None  # Stable-Baselines3's own is not used
 
     def __init__(
         self,
-        policy: str | type[GruPolicy] = "GruPolicy",
+        policy: str | type[LifetimePolicy] = "GruPolicy",
         env: Any = None,
         learning_rate: float | Schedule = 3e-3,
         n_steps: int | None = None,
@@ -232,7 +234,7 @@ class RL2(OnPolicyAlgorithm):
         """Prepare training; arguments that Stable-Baselines3's PPO has mean the same here.
 
         Args:
-            policy: ``"GruPolicy"`` or a subclass of `GruPolicy`.
+            policy: ``"GruPolicy"``, ``"ItemPolicy"`` (with ``policy_kwargs``) or a subclass of `LifetimePolicy`.
             env: a vector environment of Stable-Baselines3, `LifetimeVecEnv` best of all.
             learning_rate: of Adam; a number, or a function of the share of training that remains.
             n_steps: steps of a rollout in every lane; None for the longest lifetime (only with `LifetimeVecEnv`).
@@ -309,7 +311,7 @@ class RL2(OnPolicyAlgorithm):
         if _init_setup_model:
             self._setup_model()
 
-    policy_aliases = {"GruPolicy": GruPolicy}
+    policy_aliases = {"GruPolicy": GruPolicy, "ItemPolicy": ItemPolicy}
 
     def _lifetimes(self, env: VecEnv | None) -> LifetimeVecEnv | None:
         """The `LifetimeVecEnv` underneath, if there is one."""

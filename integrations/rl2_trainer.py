@@ -10,6 +10,7 @@ from daytwo.agent import find_checkpoint
 from daytwo.course import Course, Stage
 from daytwo.integrations.agent_memory import memory_of, restore_memory
 from daytwo.integrations.gru_policy import GruPolicy
+from daytwo.integrations.item_policy import ItemPolicy
 from daytwo.integrations.presets import COURSE_SETTINGS
 from daytwo.integrations.rl2 import RL2
 from daytwo.integrations.slot_reader import SlotPlan
@@ -18,7 +19,7 @@ from daytwo.loading import load
 from daytwo.networks import CHECKPOINT_KIND, describe_interface
 
 # Of the network's options those that a checkpoint's description names only where they differ from the default.
-TOLD_IF_CHANGED = ("memory_heads", "memory_layers", "memory_units", "memory_products", "episodic", "slots")
+TOLD_IF_CHANGED = ("memory_heads", "memory_layers", "memory_units", "memory_products", "episodic", "slots", "items")
 
 
 class RL2Trainer:
@@ -49,23 +50,29 @@ class RL2Trainer:
             teacher: who chooses what is lived, as `LifetimeVecEnv` takes it.
         """
         self.config, self.total, self.seed = config, int(steps), int(seed)
-        if config.first_share and teacher is not None:
+        if (config.first_share or config.alone_share) and teacher is not None:
             raise ValueError("first_share and a teacher both choose what is lived: leave one of them out.")
         lanes = config.lifetimes_per_batch * config.batches_per_update if num_envs is None else int(num_envs)
         extra = {"privileged": True} if config.auxiliary or config.belief else {}
         self.lifetimes = LifetimeVecEnv(env_id, lanes, teacher=teacher, **settings, **extra)
         self.spec = self.lifetimes.env.lifetime_spec
-        # What is lived after the first share of the run; None where it is lived already.
-        self.later: LifetimeVecEnv | None = None
+        # What is lived later, and from which share of the run on.
+        self.later: list[tuple[float, LifetimeVecEnv]] = []
         stages = tuple(Stage(level, episodes) for level, episodes in config.first_stages)
-        first = Course(stages or self.spec.course.stages[:1])
-        if config.first_share and first.stages != self.spec.course.stages:
-            rest = {name: value for name, value in settings.items() if name not in COURSE_SETTINGS}
-            self.later, self.lifetimes = self.lifetimes, LifetimeVecEnv(env_id, lanes, course=first, **rest, **extra)
+        alone = self.spec.course.stages[:1]
+        rest = {name: value for name, value in settings.items() if name not in COURSE_SETTINGS}
+        episodes = self.spec.course.episodes
+        for share, lived in ((config.first_share, stages or alone), (config.alone_share, alone)):
+            if share and lived != self.spec.course.stages:
+                course = Course(lived)
+                self.later.insert(0, (share, self.lifetimes))
+                self.lifetimes = LifetimeVecEnv(env_id, lanes, course=course, **rest, **extra)
+                episodes = max(episodes, course.episodes)
         # NumPy's global generator, which Stable-Baselines3 seeds as well, takes 32 bits.
         own = training_seeds(self.seed, 1)[0] & 0x7FFFFFFF
+        network = self._item_network() if config.items else self._gru_network()
         self.model = RL2(
-            GruPolicy,
+            ItemPolicy if config.items else GruPolicy,
             self.lifetimes,
             learning_rate=self._learning_rate,
             n_steps=config.rollout_steps,
@@ -89,19 +96,10 @@ class RL2Trainer:
                 "hidden_size": config.hidden_size,
                 "update_bias": config.update_bias,
                 "encoder_size": config.encoder_size,
-                "gated": config.gated,
                 "previous": config.previous,
-                "memory_heads": config.memory_heads,
-                "memory_layers": config.memory_layers,
-                "memory_keys": config.memory_keys,
-                "memory_contents": config.memory_contents,
-                "memory_units": config.memory_units,
-                "memory_products": config.memory_products,
-                "memory_columns": self._columns(config.memory_parts),
-                "slots": self._slots(config.slots),
-                "clear_column": self.spec.layout["episode_start"].start if config.episodic else None,
                 "value_size": config.value_size,
                 "std": config.std,
+                **network,
             },
             seed=own,
             device=device,
@@ -109,18 +107,62 @@ class RL2Trainer:
         if config.initial is not None:
             self._begin_from(config.initial)
         self.lifetimes.seed_lanes(training_seeds(self.seed, lanes))
-        if self.later is not None:
-            # The first part's lifetimes are never lived again.
-            self.later.seed_lanes(training_seeds(self.seed, lanes, 1 << 41))
-        self.watch = _AdaptationCurve(max(self.spec.course.episodes, first.episodes))
+        for part, (_, lifetimes) in enumerate(self.later):
+            # No part's lifetimes are lived in another.
+            lifetimes.seed_lanes(training_seeds(self.seed, lanes, 1 << (41 + part)))
+        self.watch = _AdaptationCurve(episodes)
         _, self.callback = self.model._setup_learn(self.total, self.watch, True)
+
+    def _gru_network(self) -> dict[str, Any]:
+        """The options of a `GruPolicy` that are its own."""
+        config = self.config
+        return {
+            "gated": config.gated,
+            "memory_heads": config.memory_heads,
+            "memory_layers": config.memory_layers,
+            "memory_keys": config.memory_keys,
+            "memory_contents": config.memory_contents,
+            "memory_units": config.memory_units,
+            "memory_products": config.memory_products,
+            "memory_columns": self._columns(config.memory_parts),
+            "slots": self._slots(config.slots),
+            "clear_column": self.spec.layout["episode_start"].start if config.episodic else None,
+        }
+
+    def _item_network(self) -> dict[str, Any]:
+        """The options of an `ItemPolicy` that are its own."""
+        config, layout = self.config, self.spec.layout
+        self._check_parts("item_parts", config.item_parts)
+        columns: list[list[int]] = [[] for _ in range(config.items)]
+        for part in config.item_parts:
+            size = layout[part].stop - layout[part].start
+            if size % config.items:
+                raise ValueError(f"{part!r} has {size} numbers, which cannot be shared out among {config.items} items.")
+            each = size // config.items
+            for k, own in enumerate(columns):
+                own += range(layout[part].start + k * each, layout[part].start + (k + 1) * each)
+        first = None if config.item_actions < 0 else config.item_actions
+        if first is not None:
+            if self.spec.continuous or first + config.items > self.spec.actions:
+                actions = "continuous ones" if self.spec.continuous else str(self.spec.actions)
+                raise ValueError(f"{config.items} actions from {first} on name the items, received actions: {actions}.")
+            if "previous_action" in layout:
+                for k, own in enumerate(columns):
+                    own.append(layout["previous_action"].start + first + k)
+        if not columns[0]:
+            raise ValueError(f"Nothing of the observation, which has {', '.join(layout)}, belongs to the items.")
+        return {"columns": columns, "first_action": first, "item_units": config.item_units}
+
+    def _check_parts(self, option: str, parts: Sequence[str]) -> None:
+        """Refuse names that are not those of parts of the observation."""
+        unknown = [part for part in parts if part not in self.spec.layout]
+        if unknown:
+            raise ValueError(f"{option} must be among {', '.join(self.spec.layout)}, received {unknown[0]!r}.")
 
     def _columns(self, parts: Sequence[str]) -> list[int] | None:
         """The columns of some parts of the observation, None for no parts."""
         layout = self.spec.layout
-        unknown = [part for part in parts if part not in layout]
-        if unknown:
-            raise ValueError(f"memory_parts must be among {', '.join(layout)}, received {unknown[0]!r}.")
+        self._check_parts("memory_parts", parts)
         return [column for part in parts for column in range(layout[part].start, layout[part].stop)] or None
 
     def _slots(self, parts: Sequence[tuple[str, int]]) -> SlotPlan | None:
@@ -171,8 +213,8 @@ class RL2Trainer:
     def advance(self) -> dict[str, float]:
         """One rollout and one update; returns what to log."""
         model = self.model
-        if self.later is not None and self.steps >= self.config.first_share * self.total:
-            self._live_the_whole_course()
+        while self.later and self.steps >= self.later[0][0] * self.total:
+            self._live_on()
         assert model.env is not None
         model.collect_rollouts(model.env, self.callback)
         model._update_current_progress_remaining(model.num_timesteps, self.total)
@@ -183,11 +225,11 @@ class RL2Trainer:
             **{k: float(v) for k, v in model.logger.name_to_value.items() if k[:6] == "train/"},
         }
 
-    def _live_the_whole_course(self) -> None:
+    def _live_on(self) -> None:
+        """Go over to what is lived next."""
         model = self.model
-        assert self.later is not None
         self.lifetimes.close()
-        self.lifetimes, self.later = self.later, None
+        _, self.lifetimes = self.later.pop(0)
         # Stages of other lengths bound other counts of episodes; nothing else may differ, and nothing else does.
         model.observation_space = self.lifetimes.observation_space
         model.set_env(self.lifetimes)
@@ -247,7 +289,7 @@ class RL2Trainer:
             "breaks": model.breaks.copy(),
             "value_scale": {"mean": scale.mean.copy(), "square": scale.square.copy(), "seen": scale.seen.copy()},
             "random": model.random.bit_generator.state,
-            "first": self.later is not None,
+            "later": len(self.later),
             "steps": int(model.num_timesteps),
             "updates": int(model._n_updates),
             "scaled": bool(model.scaled),
@@ -257,8 +299,8 @@ class RL2Trainer:
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state` gave."""
         model = self.model
-        if self.later is not None and not state["first"]:
-            self._live_the_whole_course()
+        while len(self.later) > state["later"]:
+            self._live_on()
         model.policy.load_state_dict(state["policy"])
         model.policy.optimizer.load_state_dict(state["optimizer"])
         self.lifetimes.env.restore(state["environment"])
@@ -284,8 +326,8 @@ class RL2Trainer:
     def close(self) -> None:
         """Close the environments."""
         self.lifetimes.close()
-        if self.later is not None:
-            self.later.close()
+        for _, lifetimes in self.later:
+            lifetimes.close()
 
 
 class _AdaptationCurve(BaseCallback):

@@ -132,6 +132,11 @@ class RL2Config:
         slots: two parts of the observation that list things, with how many things each lists, as in (("stones", 3),
             ("potions", 12)), where an action puts one of the first and one of the second together; actions are then
             scored by pairs; it needs an encoder and ``previous``. Nothing for other actions.
+        items: how many items the observation says the same of, such as arms or switches; the network then has a state
+            for each and one for all, and shares its weights among the items. 0 for other observations.
+        item_parts: names of the parts of the observation whose numbers belong to the items, as many to each.
+        item_actions: the first of the actions that each name an item, in their order; -1 if none does.
+        item_units: units of an item's state.
         update_bias: of the GRU's update gate at the start: above 0 it keeps its state before it has learnt to.
         rollout_steps: steps each lane takes between two updates, through all of which gradients flow; the state is
             carried on. None for whole lifetimes.
@@ -159,6 +164,8 @@ class RL2Config:
         teacher: the learner that is imitated, by name; ``reference`` is the family's reference learner.
         teacher_share: of the lanes in which the teacher still acts when imitation ends; at 1 it is behavioural cloning.
         first_share: share of the run, from its beginning, in which other lifetimes are lived: ``first_stages``.
+        alone_share: share of the run, from its beginning, in which the first stage of the course is lived alone, before
+            ``first_stages``.
         first_stages: a level and a number of episodes for each of their stages, as in ((1, 5), (3, 8)); none for the
             first stage of the course alone.
         initial: folder of a checkpoint to take the first weights from.
@@ -178,6 +185,10 @@ class RL2Config:
     memory_parts: tuple[str, ...] = ()
     episodic: bool = False
     slots: tuple[tuple[str, int], ...] = ()
+    items: int = 0
+    item_parts: tuple[str, ...] = ()
+    item_actions: int = -1
+    item_units: int = 32
     update_bias: float = 1.0
     rollout_steps: int | None = 100
     lifetimes_per_batch: int = 64
@@ -202,6 +213,7 @@ class RL2Config:
     teacher: str = "reference"
     teacher_share: float = 0.0
     first_share: float = 0.0
+    alone_share: float = 0.0
     first_stages: tuple[tuple[int, int], ...] = ()
     initial: str | None = None
     std: float = 0.5
@@ -226,9 +238,15 @@ class RL2Config:
             raise ValueError(f"{told} belong to a keyed memory, received memory_heads=0.")
         if self.slots:
             self._check_slots()
+        self._check_items()
         _number(self, 0.0, INFINITY, "learning_rate", "clip_range", "gradient_clip", "std", open_below=True)
         _number(self, 0.0, 1.0, "final_learning_rate", "discount", "gae_lambda", "entropy_until", "imitate")
-        _number(self, 0.0, 1.0, "teacher_share", "first_share")
+        _number(self, 0.0, 1.0, "teacher_share", "first_share", "alone_share")
+        if self.alone_share and not (self.first_stages and self.alone_share < self.first_share):
+            raise ValueError(
+                f"alone_share={self.alone_share} comes before first_stages: it must be below first_share, received "
+                f"first_share={self.first_share} and first_stages={self.first_stages}."
+            )
         if not isinstance(self.first_stages, tuple | list) or not all(map(_is_stage, self.first_stages)):
             raise ValueError(
                 "first_stages must be pairs of a level, from 0 on, and a number of episodes, at least 1, received "
@@ -246,6 +264,28 @@ class RL2Config:
             raise ValueError(f"teacher must be an agent's name, received {self.teacher!r}.")
         if self.initial is not None and not isinstance(self.initial, str):
             raise ValueError(f"initial must be a folder or None, received {self.initial!r}.")
+
+    def _check_items(self) -> None:
+        _whole(self, 0, "items")
+        _whole(self, -1, "item_actions")
+        _whole(self, 1, "item_units")
+        if not isinstance(self.item_parts, tuple | list) or not all(isinstance(x, str) for x in self.item_parts):
+            raise ValueError(f"item_parts must be names of parts of the observation, received {self.item_parts!r}.")
+        object.__setattr__(self, "item_parts", tuple(self.item_parts))
+        if not self.items:
+            given = [name for name in ("item_parts", "item_actions") if getattr(self, name) != getattr(RL2Config, name)]
+            if given:
+                raise ValueError(f"{given[0]}={getattr(self, given[0])!r} belongs to items, received items=0.")
+            return
+        if not self.item_parts and self.item_actions < 0:
+            raise ValueError(f"items={self.items} need item_parts or item_actions, by which they can be told apart.")
+        others = {name: getattr(self, name) for name in ("gated", "memory_heads", "episodic", "slots")}
+        if any(others.values()) or not self.encoder_size:
+            told = ", ".join(f"{name}={value!r}" for name, value in others.items())
+            raise ValueError(
+                "items are a network of their own, with an encoder_size of at least 1 and without gated, memory_heads, "
+                f"episodic and slots; received encoder_size={self.encoder_size}, {told}."
+            )
 
     def _check_slots(self) -> None:
         good = isinstance(self.slots, tuple | list) and len(self.slots) == 2

@@ -193,7 +193,10 @@ def test_a_run_may_begin_with_the_first_stage_alone():
         make(BANDIT, config=config, teacher="uniform", **options)
 
 
-def test_a_run_may_begin_with_stages_of_its_own():
+@pytest.mark.parametrize(
+    ("alone", "expected"), [(0.0, [[2, 0], [2, 0], [2, 0], [0, 1, 2]]), (0.25, [[0], [0], [2, 0], [0, 1, 2]])]
+)
+def test_a_run_may_begin_with_stages_of_its_own(alone, expected):
     config = RL2Config(
         hidden_size=8,
         lifetimes_per_batch=4,
@@ -201,13 +204,14 @@ def test_a_run_may_begin_with_stages_of_its_own():
         rollout_steps=16,
         first_share=0.5,
         first_stages=((2, 1), (0, 3)),
+        alone_share=alone,
     )
     trainer = make(BANDIT, config=config, settings={"pulls": 4}, steps=8 * 16 * 4, num_envs=None, seed=0)
     levels = []
     for _ in range(4):
         levels.append([stage.level for stage in trainer.lifetimes.env.lifetime_spec.course.stages])
         told = trainer.advance()
-    assert levels == [[2, 0], [2, 0], [2, 0], [0, 1, 2]]
+    assert levels == expected
     assert sum(name.startswith("adaptation/episode_") for name in told) > 4
     trainer.close()
 
@@ -281,6 +285,26 @@ def test_an_agent_that_looks_at_slots_acts_as_the_policy_does(extra):
     check_the_agent_acts_as_the_policy_does("daytwo/Alchemy-v0", {}, slots)
 
 
+ITEMS = {"previous": True, "encoder_size": 6, "item_units": 5}
+
+
+@pytest.mark.parametrize(
+    ("env_id", "extra"),
+    [
+        (
+            "daytwo/Laboratory-v0",
+            {"items": 8, "item_parts": ("switches", "tested"), "item_actions": 0, "masked": False},
+        ),
+        ("daytwo/TabularMDP-v0", {"items": 10, "item_parts": ("state", "final_observation"), "previous": False}),
+        (BANDIT, {"items": 5, "item_actions": 0}),
+        ("daytwo/PointRobot-v0", {"items": 3, "item_parts": ("goal",)}),
+    ],
+)
+def test_an_agent_over_items_acts_as_the_policy_does(env_id, extra):
+    settings = {BANDIT: TWICE, "daytwo/PointRobot-v0": ROBOT}.get(env_id, {})
+    check_the_agent_acts_as_the_policy_does(env_id, settings, {**ITEMS, **extra})
+
+
 def check_the_agent_acts_as_the_policy_does(env_id, settings, extra):
     config = RL2Config(hidden_size=12, lifetimes_per_batch=4, batches_per_update=2, rollout_steps=8, **extra)
     trainer = make(env_id, config=config, settings=settings, steps=1000, num_envs=None, seed=0)
@@ -290,8 +314,10 @@ def check_the_agent_acts_as_the_policy_does(env_id, settings, extra):
         for parameter in trainer.model.policy.parameters():
             parameter.add_(0.6 * torch.randn(parameter.shape, generator=generator))
         # A large gain, and no bias by which one action would win everywhere.
-        trainer.model.policy.gru.input_weight.mul_(4.0)
-        trainer.model.policy.action_net.bias.zero_()
+        policy = trainer.model.policy
+        for weight in (policy.unit.input_weight, policy.answer.weight) if config.items else (policy.gru.input_weight,):
+            weight.mul_(4.0)
+        policy.action_net.bias.zero_()
     agent = trainer.agent()
     agent.greedy = True
     env = daytwo.LifetimeVectorEnv(env_id, 5, autoreset_mode="SameStep", **settings)

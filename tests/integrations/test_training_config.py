@@ -50,6 +50,10 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "training.md"
         (RL2Config, "slots", (("stones", 3),)),
         (RL2Config, "slots", (("stones", 3), ("potions", 0))),
         (RL2Config, "slots", "stones"),
+        (RL2Config, "items", -1),
+        (RL2Config, "item_units", 0),
+        (RL2Config, "item_actions", 1.5),
+        (RL2Config, "item_parts", "switches"),
         (RL2Config, "first_stages", ((1, 0),)),
         (RL2Config, "first_stages", (1, 2)),
         (RL2Config, "first_stages", ((1.5, 2),)),
@@ -72,6 +76,26 @@ def test_a_keyed_memory_needs_what_it_reads():
     for name, value in further:
         with pytest.raises(ValueError, match=f"{name}=.* belong to a keyed memory, received memory_heads=0"):
             RL2Config(**{name: value})
+
+
+def test_the_first_stage_alone_comes_before_other_stages():
+    RL2Config(alone_share=0.1, first_share=0.5, first_stages=((1, 2),))
+    for options in ({"first_share": 0.5}, {"first_share": 0.1, "first_stages": ((1, 2),)}):
+        with pytest.raises(ValueError, match=r"alone_share=0\.1 comes before first_stages"):
+            RL2Config(alone_share=0.1, **options)
+
+
+def test_items_are_a_network_of_their_own():
+    items = {"items": 8, "item_parts": ("switches",), "encoder_size": 8}
+    RL2Config(**items)
+    for name, value in (("item_parts", ("switches",)), ("item_actions", 0)):
+        with pytest.raises(ValueError, match=f"{name}=.* belongs to items, received items=0"):
+            RL2Config(**{name: value})
+    with pytest.raises(ValueError, match="items=8 need item_parts or item_actions"):
+        RL2Config(items=8, encoder_size=8)
+    for extra in ({"encoder_size": 0}, {"gated": True}, {"previous": True, "memory_heads": 2}):
+        with pytest.raises(ValueError, match="items are a network of their own"):
+            RL2Config(**{**items, **extra})
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
