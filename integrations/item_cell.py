@@ -3,8 +3,8 @@
 Every item has a state of its own, and all items have the same weights: what one of them has learnt to do with its
 state, all can do. Items send messages to the hub, a recurrent layer that sees their mean, and each sees the hub. So
 the network's outputs do not depend on the order of the items, but for the items' own outputs, which go with them
-(Zaheer et al. 2017, arXiv 1703.06114, for sets; as a recurrent network over entities: Santoro et al. 2018, arXiv
-1806.01822). At every step, for n items with codes e_i:
+(for sets: Zaheer et al. 2017, arXiv 1703.06114; for meta-learners, whose way of learning then serves any arm: Kirsch et
+al. 2022, arXiv 2109.10781). At every step, for n items with codes e_i:
 
     m = sum_i tanh(M e_i + N h_i) / sqrt(n)     what the items say
     g <- GRU([y, m], g)                         the hub, y what it sees
