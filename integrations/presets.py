@@ -28,7 +28,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "rl2": {
         "default": {"steps": 10_000_000, **FRONT},
         "Mixture": {"steps": 10_000_000},
-        "Bandit": {"steps": 40_000_000, "encoder_size": 64, "hidden_size": 128, "gated": True, "previous": True, "lifetimes_per_batch": 16, "batches_per_update": 16, "learning_rate": 3e-3, "entropy": 0.0, "entropy_until": 0.9, "discount": 0.995, "imitate": 1.0},  # noqa: E501
+        "Bandit": {"steps": 20_000_000, "items": 10, "item_actions": 0, "item_units": 24, "encoder_size": 24, "hidden_size": 32, "previous": True, "lifetimes_per_batch": 16, "batches_per_update": 16, "learning_rate": 3e-3, "entropy": 0.0, "entropy_until": 0.9, "discount": 0.995, "imitate": 1.0},  # noqa: E501
         "TabularMDP": {"steps": 20_000_000, **KEYED, "learning_rate": 3e-3, "entropy": 0.03, "gae_lambda": 0.5},
         "DarkRoom": {"steps": 20_000_000, **FRONT, "hidden_size": 96, "memory_products": True, "memory_parts": ("x", "y", "keys"), "entropy": 0.01, "imitate": 0.7, "first_share": 0.65, "first_stages": ((0, 4), (1, 3), (2, 7), (3, 20))},  # noqa: E501
         "Maze": {"steps": 34_000_000, **KEYED, "hidden_size": 96, "memory_heads": 4, "entropy": 0.01, "imitate": 0.1},
