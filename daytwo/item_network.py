@@ -22,7 +22,8 @@ class Weights(NamedTuple):
         shared: ``int64[S]``, all others.
         code: ``float32[1 + S + K, E]`` *, of the shared numbers and the item's own.
         say: ``float32[1 + E + H, E]`` *, of code and state.
-        hub: ``float32[1 + S + E, 3G]`` *, of the shared numbers and what the items say.
+        hub_code: ``float32[1 + S + E, G]`` *, of the shared numbers and what the items say; no numbers without one.
+        hub: ``float32[1 + S + E, 3G]`` *, of the same, or ``float32[1 + G, 3G]`` *, of ``hub_code``.
         hub_state: ``float32[1 + G, 3G]``; the last G numbers of the first row are the candidate's recurrent bias.
         unit: ``float32[1 + E + G, 3H]`` *, of code and hub.
         unit_state: ``float32[1 + H, 3H]``, as ``hub_state``.
@@ -37,6 +38,7 @@ class Weights(NamedTuple):
     shared: np.ndarray
     code: np.ndarray
     say: np.ndarray
+    hub_code: np.ndarray
     hub: np.ndarray
     hub_state: np.ndarray
     unit: np.ndarray
@@ -119,8 +121,16 @@ def _forward(observations, fresh, weights, hub, states, codes, read, work, out):
         # The hub.
         x, h, saved, old = work[3, : 3 * width], work[4, : 3 * width], work[5, : 4 * width], work[1, :width]
         _set(x, weights.hub[0])
-        _add(x, weights.hub, 1, shown)
-        _add(x, weights.hub, 1 + seen, total)
+        if len(weights.hub_code):
+            mixed = work[4, :width]
+            _set(mixed, weights.hub_code[0])
+            _add(mixed, weights.hub_code, 1, shown)
+            _add(mixed, weights.hub_code, 1 + seen, total)
+            _squash(mixed)
+            _add(x, weights.hub, 1, mixed)
+        else:
+            _add(x, weights.hub, 1, shown)
+            _add(x, weights.hub, 1 + seen, total)
         _set(old, hub[i])
         for j in range(3 * width):
             h[j] = np.float32(0.0)
@@ -227,10 +237,12 @@ class ItemNetwork:
             "mixture": ("mixture.bias", "mixture.weight"),
             "action": ("action_net.bias", "action_net.weight"),
             **({"score": ("score.bias", "score.weight")} if first >= 0 else {}),
+            **({"hub_code": ("hub_code.bias", "hub_code.weight")} if "hub_code.bias" in tensors else {}),
         }
         layers = {name: layer(*parts) for name, parts in names.items()}
         layers |= {"hub_state": state("hub"), "unit_state": state("unit")}
-        layers.setdefault("score", np.zeros((0, 0)))
+        for name in ("score", "hub_code"):
+            layers.setdefault(name, np.zeros((0, 0)))
         layers["score_weight"] = take("score_weight") if first >= 0 else np.zeros(0)
         size, width, units = (layers[name].shape[1] for name in ("say", "mixture", "unit_state"))
         units //= 3
@@ -249,7 +261,8 @@ class ItemNetwork:
         expected = {
             "code": (1 + seen + own, size),
             "say": (1 + size + units, size),
-            "hub": (1 + seen + size, 3 * width),
+            "hub": (1 + (width if len(layers["hub_code"]) else seen + size), 3 * width),
+            **({"hub_code": (1 + seen + size, width)} if len(layers["hub_code"]) else {}),
             "hub_state": (1 + width, 3 * width),
             "unit": (1 + size + width, 3 * units),
             "answer": (1 + size + units, size),

@@ -10,6 +10,9 @@ al. 2022, arXiv 2109.10781). At every step, for n items with codes e_i:
     g <- GRU([y, m], g)                         the hub, y what it sees
     h_i <- GRU([e_i, g], h_i)                   the items
 
+or, with a dense layer before the hub, g <- GRU(tanh(Q [y, m] + q), g): what follows from what several items say, such
+as whether just one of two is true, is then there at once.
+
 On a processor matrix products are torch's and everything else runs in compiled code, without building a graph.
 """
 
@@ -186,7 +189,7 @@ class _CompiledCell(torch.autograd.Function):
         *weights: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         said, codes, shown, keep = (tensor.contiguous() for tensor in (said, codes, shown, keep))
-        say_items, hub_said, hub_state, hub_bias, items_hub, items_state, items_bias = weights
+        say_items, hub_said, hub_state, hub_bias, items_hub, items_state, items_bias, *dense = weights
         steps, lanes, count, size = said.shape
         units, hubs = items_bias.shape[0], hub_bias.shape[0]
         scale = np.float32(count**-0.5)
@@ -200,6 +203,7 @@ class _CompiledCell(torch.autograd.Function):
         heard, means = torch.empty(steps, lanes, count, size), torch.empty(steps, lanes, size)
         from_items = torch.empty(lanes * count, 3 * units + size)
         inputs, recurrent = torch.empty(lanes, 3 * hubs), torch.empty(lanes, 3 * hubs)
+        mixed, by_mixed = torch.empty_like(shown) if dense else None, dense[0].t().contiguous() if dense else None
         from_hub, work = torch.empty(lanes, 3 * units), np.empty(3 * units, dtype=np.float32)
         by_item = from_items.view(lanes, count, -1)
         of_said = (said, by_item, heard, means)
@@ -211,18 +215,21 @@ class _CompiledCell(torch.autograd.Function):
         for t in range(steps):
             torch.mm(before[t].view(lanes * count, units), across, out=from_items)
             _say(t, bare[0], bare[1], scale, bare[2], bare[3])
-            torch.addmm(shown[t], means[t], by_said, out=inputs)
+            torch.addmm(shown[t], means[t], by_said, out=inputs if mixed is None else mixed[t])
+            if mixed is not None:
+                torch.tanh(mixed[t], out=mixed[t])
+                torch.addmm(dense[1], mixed[t], by_mixed, out=inputs)
             torch.mm(hub_before[t], by_hub, out=recurrent)
             _move_hub(t, *bare_hub)
             torch.mm(hub_after[t], to_units, out=from_hub)
             _move_items(t, *bare_items, work)
-        ctx.save_for_backward(keep, hub_before, hub_after, before, hub_saved, saved, heard, means, *weights)
+        ctx.save_for_backward(keep, hub_before, hub_after, before, hub_saved, saved, heard, means, mixed, *weights)
         return hub_after, after
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        keep, hub_before, hub_after, before, hub_saved, saved, heard, means, *weights = ctx.saved_tensors
-        say_items, hub_said, hub_state, hub_bias, items_hub, items_state, items_bias = weights
+        keep, hub_before, hub_after, before, hub_saved, saved, heard, means, mixed, *weights = ctx.saved_tensors
+        say_items, hub_said, hub_state, hub_bias, items_hub, items_state, items_bias, *dense = weights
         steps, lanes, count, size = heard.shape
         units, hubs = items_bias.shape[0], hub_bias.shape[0]
         scale = np.float32(count**-0.5)
@@ -233,6 +240,7 @@ class _CompiledCell(torch.autograd.Function):
         rows, hub_rows = torch.empty(steps, lanes, count, 4 * units + size), torch.empty(steps, lanes, 4 * hubs)
         to_hub, further = torch.empty(steps, lanes, 3 * units), torch.empty(lanes, hubs)
         to_means = torch.empty(lanes, size)
+        to_mixed = None if mixed is None else torch.empty_like(mixed)
         carried, hub_carried = torch.zeros(lanes * count, units), torch.zeros(lanes, hubs)
         given = [gradient.contiguous() for gradient in gradients]
         of_items = (keep, saved, before, given[1], carried.view(lanes, count, units), rows, to_hub)
@@ -243,27 +251,35 @@ class _CompiledCell(torch.autograd.Function):
             _move_items_back(t, *bare_items)
             torch.mm(to_hub[t], items_hub, out=further)
             _move_hub_back(t, *bare_hub)
-            torch.mm(hub_rows[t, :, hubs:], hub_said, out=to_means)
+            to_hub_inputs = hub_rows[t, :, hubs:]
+            if to_mixed is not None:
+                torch.mm(to_hub_inputs, dense[0], out=to_mixed[t])
+                to_hub_inputs = to_mixed[t].mul_(1.0 - mixed[t].square())
+            torch.mm(to_hub_inputs, hub_said, out=to_means)
             _say_back(t, bare_said, bare_means, scale, bare_rows)
             torch.addmm(carried, rows[t].view(lanes * count, -1), across, out=carried)
             torch.addmm(hub_carried, hub_rows[t, :, : 3 * hubs], by_state, out=hub_carried)
         flat, hub_flat, seen = rows.view(-1, 4 * units + size), hub_rows.view(-1, 4 * hubs), to_hub.view(-1, 3 * units)
         to_across = flat.t() @ before.view(-1, units)
+        to_inputs = hub_rows[..., hubs:]
+        to_shown = to_inputs if to_mixed is None else to_mixed
+        to_dense = () if mixed is None else (to_inputs.flatten(0, 1).t() @ mixed.flatten(0, 1), to_inputs.sum((0, 1)))
         to_hub_state = hub_flat[:, : 3 * hubs].t() @ hub_before.view(-1, hubs)
         return (
             rows[..., 4 * units :],
             rows[..., units : 4 * units],
-            hub_rows[..., hubs:],
+            to_shown,
             None,
             None,
             None,
             to_across[4 * units :],
-            hub_flat[:, hubs:].t() @ means.view(-1, size),
+            to_shown.flatten(0, 1).t() @ means.view(-1, size),
             to_hub_state.roll(-hubs, 0),
             hub_flat[:, :hubs].sum(0),
             seen.t() @ hub_after.view(-1, hubs),
             to_across[: 3 * units].roll(-units, 0),
             flat[:, :units].sum(0),
+            *to_dense,
         )
 
 
@@ -285,12 +301,15 @@ def _torch_cell(
     *weights: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The network by torch's operations, for any device and precision."""
-    say_items, hub_said, hub_state, hub_bias, items_hub, items_state, items_bias = weights
+    say_items, hub_said, hub_state, hub_bias, items_hub, items_state, items_bias, *dense = weights
     hub, items, hubs, states = hub.detach(), items.detach(), [], []
     for spoken, code, seen, kept in zip(said.unbind(0), codes.unbind(0), shown.unbind(0), keep.unbind(0), strict=True):
         hub, items = kept.unsqueeze(1) * hub, kept.view(-1, 1, 1) * items
         means = torch.tanh(spoken + items @ say_items.t()).sum(1) * items.shape[1] ** -0.5
-        hub = _gru(seen + means @ hub_said.t(), hub @ hub_state.t(), hub_bias, hub)
+        taken = seen + means @ hub_said.t()
+        if dense:
+            taken = torch.tanh(taken) @ dense[0].t() + dense[1]
+        hub = _gru(taken, hub @ hub_state.t(), hub_bias, hub)
         items = _gru(code + (hub @ items_hub.t()).unsqueeze(1), items @ items_state.t(), items_bias, items)
         hubs.append(hub)
         states.append(items)
@@ -311,13 +330,14 @@ def run_cell(
     Args:
         said: ``[T, N, n, P]``: of the items' codes, what they say.
         codes: ``[T, N, n, 3H]``: what the items take in of them.
-        shown: ``[T, N, 3G]``: what the hub takes in of what it sees.
+        shown: ``[T, N, 3G]``: what the hub takes in of what it sees; ``[T, N, Q]`` with a dense layer before it.
         hub: ``[N, G]``, the hub's state before the first step; no gradient reaches it.
         items: ``[N, n, H]``, the items' states before the first step; no gradient reaches them.
         keep: ``[T, N]``, 0 where a lifetime begins: states are cleared first.
         *weights: ``[P, H]`` from items to what they say; ``[3G, P]`` from there to the hub, ``[3G, G]`` and ``[G]`` of
             the hub's state; ``[3H, G]`` from the hub to the items, ``[3H, H]`` and ``[H]`` of the items' states. Rows
-            are those of the reset, update and candidate gates.
+            are those of the reset, update and candidate gates. With a dense layer before the hub the second is
+            ``[Q, P]``, and there follow ``[3G, Q]`` and ``[3G]`` from that layer to the hub.
 
     Returns:
         The states after every step, ``[T, N, G]`` and ``[T, N, n, H]``.

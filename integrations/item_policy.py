@@ -35,6 +35,7 @@ class ItemPolicy(LifetimePolicy):
         item_code: X.
         shared_code: Y and b.
         say: from code and state to what an item says; see `item_cell`.
+        hub_code: Q and q, the dense layer before the hub; None without one.
         hub: the hub's weights.
         unit: those of the items.
         answer: A and c.
@@ -51,6 +52,7 @@ class ItemPolicy(LifetimePolicy):
         "item_code.",
         "shared_code.",
         "say.",
+        "hub_code.",
         "hub.",
         "unit.",
         "answer.",
@@ -72,6 +74,7 @@ class ItemPolicy(LifetimePolicy):
         hidden_size: int = 64,
         item_units: int = 32,
         encoder_size: int = 32,
+        hub_layers: int = 0,
         update_bias: float = 1.0,
         previous: bool = True,
         value_size: int = 64,
@@ -90,6 +93,7 @@ class ItemPolicy(LifetimePolicy):
             hidden_size: G, units of the hub, and of the mixture.
             item_units: H, units of an item's state.
             encoder_size: numbers of an item's code, of what it says and of what it answers.
+            hub_layers: dense layers before the hub, 0 or 1.
             update_bias: of the update gates at the start: above 0 states are kept longer before training.
             previous: show the observation before the present one as well (zeros when a lifetime begins).
             value_size: hidden units of the value's head.
@@ -118,11 +122,13 @@ class ItemPolicy(LifetimePolicy):
         self.item_code = nn.Linear(own.shape[1], size, bias=False)
         self.shared_code = nn.Linear(seen, size)
         self.say = nn.Linear(size + item_units, size)
-        self.hub = LifetimeGru(seen + size, hidden_size, update_bias=update_bias)
+        self.hub_code = nn.Linear(seen + size, hidden_size) if hub_layers else None
+        self.hub = LifetimeGru(hidden_size if hub_layers else seen + size, hidden_size, update_bias=update_bias)
         self.unit = LifetimeGru(size + hidden_size, item_units, update_bias=update_bias)
         self.answer = nn.Linear(size + item_units, size)
         self.mixture = nn.Linear(hidden_size + size + seen, hidden_size)
-        for layer in (self.item_code, self.shared_code, self.say, self.answer, self.mixture):
+        plain = [self.item_code, self.shared_code, self.say, self.answer, self.mixture]
+        for layer in plain if self.hub_code is None else [*plain, self.hub_code]:
             nn.init.orthogonal_(layer.weight)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
@@ -150,6 +156,7 @@ class ItemPolicy(LifetimePolicy):
             "hidden_size": self.hub.size,
             "item_units": self.unit.size,
             "encoder_size": self.say.out_features,
+            "hub_layers": 0 if self.hub_code is None else 1,
         }
         return data
 
@@ -169,7 +176,10 @@ class ItemPolicy(LifetimePolicy):
         codes = torch.tanh(self.item_code(own) + self.shared_code(shown).unsqueeze(-2))
         linear = torch.nn.functional.linear
         from_codes, from_units = self.say.weight.split([size, units], dim=1)
-        by_shown, by_said = self.hub.input_weight.split([len(self.shared_columns), size], dim=1)
+        before = (self.hub.input_weight, self.hub.input_bias)
+        dense = () if self.hub_code is None else before
+        into_hub, hub_bias = before if self.hub_code is None else (self.hub_code.weight, self.hub_code.bias)
+        by_shown, by_said = into_hub.split([len(self.shared_columns), size], dim=1)
         to_units, by_hub = self.unit.input_weight.split([size, self.hub.size], dim=1)
         # One product for all that is taken from the codes.
         taken = linear(codes, torch.cat([from_codes, to_units]), torch.cat([self.say.bias, self.unit.input_bias]))
@@ -177,7 +187,7 @@ class ItemPolicy(LifetimePolicy):
         hub, states = run_cell(
             said,
             into,
-            linear(shown, by_shown, self.hub.input_bias),
+            linear(shown, by_shown, hub_bias),
             start[:, : self.hub.size],
             start[:, self.hub.size :].unflatten(1, (items, units)),
             keep,
@@ -188,6 +198,7 @@ class ItemPolicy(LifetimePolicy):
             by_hub,
             self.unit.state_weight,
             self.unit.state_bias,
+            *dense,
         )
         known = torch.cat([codes, states], dim=-1)
         answers = torch.tanh(self.answer(known)).sum(-2) * items**-0.5

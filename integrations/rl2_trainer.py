@@ -151,7 +151,12 @@ class RL2Trainer:
                     own.append(layout["previous_action"].start + first + k)
         if not columns[0]:
             raise ValueError(f"Nothing of the observation, which has {', '.join(layout)}, belongs to the items.")
-        return {"columns": columns, "first_action": first, "item_units": config.item_units}
+        return {
+            "columns": columns,
+            "first_action": first,
+            "item_units": config.item_units,
+            "hub_layers": config.hub_layers,
+        }
 
     def _check_parts(self, option: str, parts: Sequence[str]) -> None:
         """Refuse names that are not those of parts of the observation."""

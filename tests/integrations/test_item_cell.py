@@ -9,7 +9,10 @@ from daytwo.integrations import item_cell  # noqa: E402
 STEPS, LANES, ITEMS, UNITS, HUBS, SAID = 9, 4, 3, 5, 6, 7
 
 
-def parts(precision=torch.float32):
+DENSE = 8
+
+
+def parts(precision=torch.float32, dense=False):
     """What `run_cell` takes, but for ``keep``."""
     generator = torch.Generator().manual_seed(0)
     shapes = [
@@ -17,6 +20,9 @@ def parts(precision=torch.float32):
         (LANES, HUBS), (LANES, ITEMS, UNITS),
         (SAID, UNITS), (3 * HUBS, SAID), (3 * HUBS, HUBS), (HUBS,), (3 * UNITS, HUBS), (3 * UNITS, UNITS), (UNITS,),
     ]  # fmt: skip
+    if dense:
+        shapes[2], shapes[6] = (STEPS, LANES, DENSE), (DENSE, SAID)
+        shapes += [(3 * HUBS, DENSE), (3 * HUBS,)]
     tensors = [torch.randn(shape, generator=generator, dtype=precision) for shape in shapes]
     for k, tensor in enumerate(tensors):
         if k >= 5:
@@ -31,10 +37,11 @@ def run(cell, tensors, keep):
     return cell(*tensors[:5], keep, *tensors[5:])
 
 
-def test_compiled_and_torch_agree_forwards_and_backwards():
+@pytest.mark.parametrize("dense", [False, True])
+def test_compiled_and_torch_agree_forwards_and_backwards(dense):
     found = []
     for cell in (item_cell._CompiledCell.apply, item_cell._torch_cell):
-        tensors, keep = parts()
+        tensors, keep = parts(dense=dense)
         hub, items = run(cell, tensors, keep)
         assert hub.shape == (STEPS, LANES, HUBS) and items.shape == (STEPS, LANES, ITEMS, UNITS)
         (hub.square().sum() + (items * torch.linspace(-1.0, 2.0, UNITS)).sum()).backward()
@@ -44,8 +51,9 @@ def test_compiled_and_torch_agree_forwards_and_backwards():
         torch.testing.assert_close(fast, plain, atol=3e-5, rtol=3e-5)
 
 
-def test_gradients_are_those_of_finite_differences():
-    tensors, keep = parts(torch.float64)
+@pytest.mark.parametrize("dense", [False, True])
+def test_gradients_are_those_of_finite_differences(dense):
+    tensors, keep = parts(torch.float64, dense)
     assert torch.autograd.gradcheck(lambda *given: run(item_cell.run_cell, given, keep), tensors)
 
 

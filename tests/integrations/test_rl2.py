@@ -297,6 +297,7 @@ ITEMS = {"previous": True, "encoder_size": 6, "item_units": 5}
         ),
         ("daytwo/TabularMDP-v0", {"items": 10, "item_parts": ("state", "final_observation"), "previous": False}),
         (BANDIT, {"items": 5, "item_actions": 0}),
+        (BANDIT, {"items": 5, "item_actions": 0, "hub_layers": 1}),
         ("daytwo/PointRobot-v0", {"items": 3, "item_parts": ("goal",)}),
     ],
 )

@@ -52,6 +52,7 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "training.md"
         (RL2Config, "slots", "stones"),
         (RL2Config, "items", -1),
         (RL2Config, "item_units", 0),
+        (RL2Config, "hub_layers", 2),
         (RL2Config, "item_actions", 1.5),
         (RL2Config, "item_parts", "switches"),
         (RL2Config, "first_stages", ((1, 0),)),
