@@ -203,7 +203,8 @@ class _CompiledCell(torch.autograd.Function):
         heard, means = torch.empty(steps, lanes, count, size), torch.empty(steps, lanes, size)
         from_items = torch.empty(lanes * count, 3 * units + size)
         inputs, recurrent = torch.empty(lanes, 3 * hubs), torch.empty(lanes, 3 * hubs)
-        mixed, by_mixed = torch.empty_like(shown) if dense else None, dense[0].t().contiguous() if dense else None
+        mixed = torch.empty_like(shown) if dense else None
+        by_mixed = dense[0].t().contiguous() if dense else by_said
         from_hub, work = torch.empty(lanes, 3 * units), np.empty(3 * units, dtype=np.float32)
         by_item = from_items.view(lanes, count, -1)
         of_said = (said, by_item, heard, means)
