@@ -2,7 +2,8 @@
 
 NAME is what it is called (``rl2``, ``dpt``, ``ad``), RUN the folder of a run of ``daytwo train``. Whether it acts
 greedily is decided on the validation split. Its figures on 1024 test lifetimes of the default course (seed 0), kept and
-wiped, are written into its config.json, where tests take them from and the table of docs/learners.md is made from.
+wiped, are written into its config.json, where tests take them from and the table of docs/learners.md is made from,
+which is written as well.
 """
 
 import json
@@ -121,6 +122,7 @@ def main(arguments: list[str]) -> int:
     size = sum(file.stat().st_size for file in target.iterdir())
     if size > LARGEST:
         raise SystemExit(f"{size / 1e6:.1f} MB are too much for a checkpoint that ships (at most 5).")
+    write_between("learners.md", "shipped", table())
     told = config["figures"]
     print(f"{name} on {env_id}: area {told['area']}, wiped {told['wiped']}, {'greedy' if greedy else 'drawn'} actions")
     return 0

@@ -34,6 +34,17 @@ def test_the_tables_of_readme_and_docs_agree_with_the_committed_results():
     assert leaderboard.check() == [], "run: python benchmarks/leaderboard.py"
 
 
+def test_the_table_of_shipped_agents_says_what_their_folders_say(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    path = ROOT / "benchmarks" / "ship_checkpoint.py"
+    made = importlib.util.spec_from_file_location("ship_checkpoint", path)
+    shipping = importlib.util.module_from_spec(made)
+    made.loader.exec_module(shipping)
+    table = shipping.table()
+    assert table.count("| rl2 |") == 11
+    assert table in (ROOT / "docs" / "learners.md").read_text(), "run: python benchmarks/ship_checkpoint.py --table"
+
+
 def test_a_table_that_was_edited_by_hand_is_noticed(monkeypatch, tmp_path):
     for name in ("README.md", "docs/results.md"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
