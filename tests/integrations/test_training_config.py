@@ -153,6 +153,18 @@ def test_a_preset_fits_a_family_with_other_levels_and_parts(tmp_path, family, ki
     assert train("rl2", env_id, out=tmp_path, **options).steps >= 200
 
 
+@pytest.mark.parametrize(
+    ("family", "settings"), [("Bandit", {"arms": 3, "pulls": 5}), ("LearningSet", {"dimensions": 4, "cues": 1})]
+)
+def test_a_preset_over_items_fits_a_family_with_fewer_of_them(tmp_path, family, settings):
+    env_id, small = f"daytwo/{family}-v0", {"lifetimes_per_batch": 2, "batches_per_update": 1, "hidden_size": 8}
+    assert make_plan("rl2", env_id).config.items
+    plan = make_plan("rl2", env_id, settings=settings)
+    assert (plan.config.items, plan.config.memory_heads) == (0, 2)
+    options = {"steps": 200, "settings": settings, "overrides": small, "evaluate": False, "progress": False}
+    assert train("rl2", env_id, out=tmp_path, **options).steps >= 200
+
+
 def test_a_presets_first_stages_give_way_to_a_course_or_a_teacher():
     assert make_plan("rl2", "daytwo/Textbook-v0").config.first_stages
     for told in ({"settings": {"course": "single", "level": 0}}, {"teacher": "uniform"}):
