@@ -32,7 +32,8 @@ COVERED = {
 # Pages that show Python which needs more than tests have; what it shows is done by a test that is skipped without it.
 NOT_RUN = {"docs/any_environment.md": "tests/integrations/test_gymnasium_presets.py"}
 # The hub's modules that nobody but DayTwo itself calls.
-INNER = set("__init__ __main__ activations checks command_line kernels loading loop networks pictures slots".split())
+INNER = set("__init__ __main__ activations checks command_line kernels loading loop pictures".split())
+INNER |= {"item_network", "networks", "slots"}
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
