@@ -268,13 +268,7 @@ class GruPolicy(LifetimePolicy):
     def unroll(
         self, observations: torch.Tensor, start: torch.Tensor, keep: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The GRU's states, ``[T, N, H]``, and what the heads read, ``[T, N, R]``.
-
-        Args:
-            observations: ``[T, N, D]``.
-            start: state before the first step, ``[N, state_size]``.
-            keep: ``[T, N]``: 0 where a lifetime begins with this step's observation, else 1.
-        """
+        """The GRU's states and what the heads read; see `LifetimePolicy.unroll`."""
         taken, _, known = self._take_in(observations, start, keep)
         states = self.gru(taken, start[:, : self.gru.size], self._kept(observations, keep))
         return states, self._read(states, taken, observations, known)
@@ -282,16 +276,7 @@ class GruPolicy(LifetimePolicy):
     def step(
         self, observations: torch.Tensor, state: torch.Tensor, keep: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """One step, without gradients.
-
-        Args:
-            observations: ``[N, D]``.
-            state: ``[N, state_size]``.
-            keep: ``[N]``, 0 where a lifetime begins, else 1.
-
-        Returns:
-            The new state ``[N, state_size]``, and what the heads read ``[N, R]``.
-        """
+        """One step, without gradients; see `LifetimePolicy.step`."""
         with torch.no_grad():
             rows, kept = observations.unsqueeze(0), keep.unsqueeze(0)
             taken, rest, known = self._take_in(rows, state, kept)
