@@ -1,6 +1,6 @@
 """Checks at the door: a value as it should be, or an error that names what was received and what was expected."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -94,4 +94,25 @@ def check_choice(name: str, value: Any, offered: Sequence[str]) -> str:
     return value
 
 
-__all__ = ["check_choice", "check_integer", "check_integers", "check_number", "check_numbers"]
+def check_weight(tensors: Mapping[str, np.ndarray], name: str) -> np.ndarray:
+    """One of a policy's weights.
+
+    Args:
+        tensors: all of them, by name.
+        name: the one that is asked for.
+
+    Returns:
+        It, as ``float64`` of its own shape.
+
+    Raises:
+        ValueError: it is missing, or not all of it is finite.
+    """
+    if name not in tensors:
+        raise ValueError(f"The policy's weights lack {name!r}; they hold {', '.join(sorted(tensors))}.")
+    array = np.asarray(tensors[name], dtype=np.float64)
+    if not np.isfinite(array).all():
+        raise ValueError(f"The policy's weights {name!r} are not all finite.")
+    return array
+
+
+__all__ = ["check_choice", "check_integer", "check_integers", "check_number", "check_numbers", "check_weight"]

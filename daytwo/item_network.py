@@ -5,12 +5,14 @@ of several items: lifetimes run one after another in a fixed order of summation.
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 from numba.extending import register_jitable
 
 from daytwo.activations import fast_tanh, gates
+from daytwo.checks import check_weight
 from daytwo.kernels import kernel
 
 
@@ -199,14 +201,7 @@ class ItemNetwork:
         Raises:
             ValueError: the tensors are not those of such a policy.
         """
-
-        def take(name: str) -> np.ndarray:
-            if name not in tensors:
-                raise ValueError(f"The policy's weights lack {name!r}; they hold {', '.join(sorted(tensors))}.")
-            array = np.asarray(tensors[name], dtype=np.float64)
-            if not np.isfinite(array).all():
-                raise ValueError(f"The policy's weights {name!r} are not all finite.")
-            return array
+        take = partial(check_weight, tensors)
 
         def layer(bias: str, *matrices: str) -> np.ndarray:
             """A bias, and below it the transposed matrices."""
