@@ -7,6 +7,7 @@ actions from the lifetimes' own streams; so results are bit-identical for any ba
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,9 @@ from numba.extending import register_jitable
 
 from daytwo.activations import fast_sigmoid, fast_tanh
 from daytwo.agent import LifetimeSpec
+from daytwo.checks import check_weight
 from daytwo.kernels import kernel
+from daytwo.places import LOOKS, no_places, recall_places, take_places
 from daytwo.slots import CONTENT, KEY, MEMORIES, SHOWN, check_slots, recall_things, score_pairs, show_used, take_slots
 from daytwo.streams import agent_streams, normal, uniform
 
@@ -142,8 +145,8 @@ def _recall(observation, values, width, units, products, weights, at, memory, as
 
 @kernel
 def _forward(
-    observations, fresh, sizes, kind, first, recurrent, front, gated, products, clearing, slots, relu, weights, hidden,
-    cell, memory, asked, known, work, out,
+    observations, fresh, sizes, kind, first, recurrent, front, gated, products, clearing, places, slots, relu, weights,
+    hidden, cell, memory, asked, visited, looked, known, work, out,
 ):  # fmt: skip
     """One step of a network in every lifetime.
 
@@ -161,6 +164,7 @@ def _forward(
             recalled as well.
         products: whether the keyed memory's keys are products of two maps.
         clearing: a column of the observations: where it is not 0, GRUs begin anew; -1 for none.
+        places: a memory of places behind the keyed ones (`daytwo.places`), or none; what it recalls joins what they do.
         slots: things in slots (`daytwo.slots`), or none: the first layer takes in what was used as well, and the first
             dense layer after the recurrent ones scores of pairs.
         relu: hidden dense layers use ReLU instead of tanh.
@@ -173,6 +177,8 @@ def _forward(
             is recalled beside its inputs, as the first dense layer after the recurrent ones does; L is 0 for none. Each
             of them reads what those before it recall.
         asked: ``float32[N, L, M K]``, their queries of the step before, changed in place.
+        visited: ``float32[N, P, V]``, contents of the memory of places, changed in place; none without one.
+        looked: ``int64[N, LOOKS]``, places looked at in the step before, changed in place.
         known: ``float32[N, MEMORIES, CONTENT, KEY]``, contents of the slots' memories, changed in place; none without
             slots.
         work: ``float32[6, W]``, scratch, W as `Network` computes it.
@@ -180,7 +186,7 @@ def _forward(
     """
     layers = len(sizes) - 1
     once = memory.shape[2] * memory.shape[3]
-    recalled = memory.shape[1] * once
+    recalled = memory.shape[1] * once + len(places.seen)
     looking = first + (1 if front else 0)  # the layer that the keyed memory stands before
     for i in range(len(out)):
         if fresh[i]:
@@ -191,6 +197,8 @@ def _forward(
                         cell[i, layer, j] = np.float32(0.0)
             memory[i] = np.float32(0.0)
             asked[i] = np.float32(0.0)
+            if len(places.plan):
+                visited[i] = np.float32(0.0)
             if len(slots.places):
                 known[i] = np.float32(0.0)
         blank = clearing >= 0 and observations[i, clearing] >= np.float32(0.5)
@@ -220,6 +228,8 @@ def _forward(
                     units = front + depth * once
                     at = _recall(seen, values, width, units, products, weights, at, contents, queries, work[5])
                     width += once
+                if len(places.plan):
+                    width = recall_places(places, observations[i], fresh[i], values, width, visited[i], looked[i])
             if recalled and layer == first + recurrent:
                 for j in range(recalled):
                     values[width + j] = work[4, sizes[first] + front + j]
@@ -356,7 +366,8 @@ class Network:
                 and dense), or those of DayTwo's recurrent policies: ``encoder.weight`` and ``encoder.bias`` (optional),
                 ``memory.key_weight``, ``memory.weight``, ``memory.bias`` and ``memory.content_weight`` (optional, after
                 an encoder; `daytwo.integrations.keyed_memory.KeyedMemory`; ``memory.product_weight``, further ones in
-                ``deeper.0.`` and so on, and a GRU in ``front.`` are optional), ``gru.input_weight``,
+                ``deeper.0.`` and so on, and a GRU in ``front.`` are optional), ``places.`` (optional, after an encoder;
+                `daytwo.integrations.place_memory.PlaceMemory`), ``gru.input_weight``,
                 ``gru.input_bias``, ``gru.state_weight``, ``gru.state_bias`` (`daytwo.integrations.gru.LifetimeGru`),
                 ``gate.weight`` and ``gate.bias`` (optional), ``action_net.weight`` and ``action_net.bias``; ``log_std``
                 for continuous actions; ``clear_column`` (optional): a number of the observation, one step after which
@@ -373,13 +384,7 @@ class Network:
         parts: list[np.ndarray] = []
         sizes: list[int] = []
 
-        def take(name: str) -> np.ndarray:
-            if name not in tensors:
-                raise ValueError(f"The policy's weights lack {name!r}; they hold {', '.join(sorted(tensors))}.")
-            array = np.asarray(tensors[name], dtype=np.float64)
-            if not np.isfinite(array).all():
-                raise ValueError(f"The policy's weights {name!r} are not all finite.")
-            return array
+        take = partial(check_weight, tensors)
 
         scale = take("input_scale") if "input_scale" in tensors else None
         self.slots = take_slots(tensors, take)
@@ -424,23 +429,25 @@ class Network:
             return count
 
         self.kind, self.first, self.recurrent, self.front, self.gated, self.products = LSTM, 0, 0, 0, False, False
-        self.clearing = -1
+        self.clearing, self.places = -1, no_places()
         self.memory = (0, 0, 0, 0)  # keyed memories, heads, numbers of a content, numbers of a key
-        self.recalled = 0  # numbers that they recall
+        self.recalled = 0  # numbers that they recall, and the memory of places
         if "gru.input_weight" in tensors:
             self.kind, self.recurrent = GRU, 1
             if "encoder.weight" in tensors:
                 self.first = 1
                 add_dense("encoder")
             taken = 0  # numbers that the GRU takes in
-            if "memory.weight" in tensors:
+            remembers = [name for name in ("memory.weight", "places.weight") if name in tensors]
+            if remembers:
                 if not sizes:
-                    raise ValueError("The policy's weights hold 'memory.weight' but lack 'encoder.weight'.")
+                    raise ValueError(f"The policy's weights hold {remembers[0]!r} but lack 'encoder.weight'.")
                 taken = sizes[-1]
                 if "front.input_weight" in tensors:
                     self.front, self.recurrent = take("front.state_weight").shape[1], 2
                     add_gru("front", taken)
                     taken += self.front
+            if "memory.weight" in tensors:
                 self.products = "memory.product_weight" in tensors
                 names = ["memory"]
                 while f"deeper.{len(names) - 1}.weight" in tensors:
@@ -448,6 +455,9 @@ class Network:
                 for name in names:
                     taken += self._take_memory(name, take, sizes[0] // 2, taken, scale, parts, add)
                 self.memory = (len(names), *self.memory[1:])
+            self.places = take_places(tensors, take, sizes[0] // 2 if sizes else 0, taken)
+            taken += len(self.places.seen)
+            self.recalled += len(self.places.seen)
             count = add_gru("gru", taken)
             if "clear_column" in tensors:
                 # It is the previous observation, the second half, that is looked at.
@@ -515,6 +525,9 @@ class Network:
         self._memory = np.zeros((lanes, *self.memory), dtype=np.float32)
         layers, heads, _, keys = self.memory
         self._asked = np.zeros((lanes, layers, heads * keys), dtype=np.float32)
+        cells, contents = int(self.places.plan[:2].prod()) if len(self.places.plan) else 0, len(self.places.change) // 2
+        self._visited = np.zeros((lanes if cells else 0, cells, contents), dtype=np.float32)
+        self._looked = np.full((lanes, LOOKS), -1, dtype=np.int64)
         self._known = np.zeros((lanes if len(self.slots.places) else 0, MEMORIES, CONTENT, KEY), dtype=np.float32)
         self._hidden = np.zeros(shape, dtype=np.float32)
         self._cell = np.zeros(shape if self.kind == LSTM else (0, 0, 0), dtype=np.float32)
@@ -533,6 +546,7 @@ class Network:
             self.gated,
             self.products,
             self.clearing,
+            self.places,
             self.slots,
             self.relu,
             self.weights,
@@ -540,6 +554,8 @@ class Network:
             self._cell,
             self._memory,
             self._asked,
+            self._visited,
+            self._looked,
             self._known,
             self._work,
             out,

@@ -1,4 +1,4 @@
-"""The policy of `daytwo.integrations.rl2`: a GRU, in most checkpoints with keyed memories before it.
+"""The policy of `daytwo.integrations.rl2`: a GRU, in most checkpoints with a memory of another kind before it.
 
 What it computes is also what `daytwo.networks.Network` computes without torch, from the weights that `tensors` gives.
 """
@@ -14,7 +14,9 @@ from torch import nn
 from daytwo.integrations.gru import LifetimeGru, clear, step_gates
 from daytwo.integrations.keyed_memory import KeyedMemory
 from daytwo.integrations.lifetime_policy import LifetimePolicy, Schedule
+from daytwo.integrations.place_memory import PlaceMemory
 from daytwo.integrations.slot_reader import SlotPlan, SlotReader
+from daytwo.places import PlacePlan
 from daytwo.slots import SHOWN
 
 
@@ -29,6 +31,7 @@ class GruPolicy(LifetimePolicy):
         deeper: further keyed ones, of which each looks at what those before it recall. In the state, the contents of
             all follow the GRU's units, and then what all but the last recalled.
         front: a GRU that tells the keyed memory what to store, and where; its units come next in the state.
+        places: a content for every place; its state comes next.
         slots: shows the encoder what was used and gives heads scores of pairs, if things lie in slots; what it knows of
             the second things comes last in the state.
     """
@@ -40,6 +43,7 @@ class GruPolicy(LifetimePolicy):
         "front.",
         "memory.",
         "deeper.",
+        "places.",
         "gru.",
         "gate.",
         "slots.",
@@ -66,6 +70,8 @@ class GruPolicy(LifetimePolicy):
         memory_products: bool = False,
         memory_columns: Sequence[int] | None = None,
         clear_column: int | None = None,
+        places: Sequence[int] | None = None,
+        place_contents: int = 16,
         slots: Sequence[int] | None = None,
         value_size: int = 64,
         std: float = 0.5,
@@ -89,12 +95,16 @@ class GruPolicy(LifetimePolicy):
                 those before them recalled.
             memory_keys: numbers of its keys.
             memory_contents: numbers of its contents.
-            memory_units: units of a GRU in front of the keyed memory; 0 for none. With it, the gate (``gated``) covers
-                what is recalled as well.
+            memory_units: units of a GRU in front of the keyed memory or that of places; 0 for none. With it, the gate
+                (``gated``) covers what is recalled as well.
             memory_products: the keyed memory's keys are products of two maps.
             memory_columns: numbers of the observation that its keys come from at first; None for all.
             clear_column: a number of the observation; one step after it was 1 the GRUs begin anew, so that only what
-                the keyed memory holds lasts. None for never.
+                the keyed memory and that of places hold lasts. None for never.
+            places: a `daytwo.places.PlacePlan`, by which the policy keeps a content for every place (see
+                `PlaceMemory`), behind the keyed memories if there are any; it needs an encoder and ``previous``. None
+                for none.
+            place_contents: numbers of a place's content.
             slots: a `daytwo.integrations.slot_reader.SlotPlan`, where actions put two things together; it needs an
                 encoder and ``previous``. None for actions that do not.
             value_size: hidden units of the value's head.
@@ -104,12 +114,12 @@ class GruPolicy(LifetimePolicy):
         """
         super().__init__(observation_space, action_space, previous)
         inputs = observation_space.shape[0] * (2 if previous else 1)
-        plan = None if slots is None else SlotPlan(*map(int, slots))
-        if plan is not None:
+        listed = None if slots is None else SlotPlan(*map(int, slots))
+        if listed is not None:
             if not encoder_size or not previous:
                 raise ValueError("Things in slots need an encoder_size of at least 1 and previous=True.")
-            if self.continuous or self.outputs != plan.actions:
-                raise ValueError(f"These slots have {plan.actions} actions, received {action_space}.")
+            if self.continuous or self.outputs != listed.actions:
+                raise ValueError(f"These slots have {listed.actions} actions, received {action_space}.")
             inputs += SHOWN
         self.encoder: nn.Linear | None = None
         if encoder_size:
@@ -123,13 +133,16 @@ class GruPolicy(LifetimePolicy):
         self.memory: KeyedMemory | None = None
         self.deeper = nn.ModuleList()
         self.front: LifetimeGru | None = None
+        self.places: PlaceMemory | None = None
         seen, recalled = encoder_size or inputs, 0
+        if (memory_heads or places is not None) and not (encoder_size and previous):
+            raise ValueError(
+                "A keyed memory (memory_heads) and one of places need an encoder_size of at least 1 and previous=True."
+            )
+        if memory_units and (memory_heads or places is not None):
+            self.front = LifetimeGru(seen, memory_units, update_bias=update_bias)
+            seen += memory_units
         if memory_heads:
-            if not encoder_size or not previous:
-                raise ValueError("A keyed memory (memory_heads) needs an encoder_size of at least 1 and previous=True.")
-            if memory_units:
-                self.front = LifetimeGru(seen, memory_units, update_bias=update_bias)
-                seen += memory_units
             for depth in range(memory_layers):
                 memory = KeyedMemory(
                     observation_space.shape[0],
@@ -146,14 +159,18 @@ class GruPolicy(LifetimePolicy):
                 else:
                     self.deeper.append(memory)
                 recalled += memory.outputs
+        if places is not None:
+            plan = PlacePlan(*map(int, places))
+            self.places = PlaceMemory(plan, observation_space.shape[0], seen + recalled, place_contents)
+            recalled += self.places.outputs
         self.recalled = recalled
         self.gru = LifetimeGru(seen + recalled, hidden_size, update_bias=update_bias)
         looked_at = 0 if not gated else hidden_size if self.front is None else hidden_size + recalled
         self.gate = nn.Linear(seen + recalled, looked_at) if gated else None
         read = hidden_size + looked_at + recalled
         self.slots: SlotReader | None = None
-        if plan is not None:
-            self.slots = SlotReader(plan, encoder_size, read, observation_space.low, observation_space.high)
+        if listed is not None:
+            self.slots = SlotReader(listed, encoder_size, read, observation_space.low, observation_space.high)
             read += self.outputs
         self._make_heads(read, hidden_size, lr_schedule, value_size, std, auxiliary, belief)
         if self.slots is not None:  # at first actions have the scores of their pairs
@@ -172,6 +189,8 @@ class GruPolicy(LifetimePolicy):
             "memory_units": 0 if self.front is None else self.front.size,
             "memory_products": self.memory is not None and self.memory.product_weight is not None,
             "clear_column": None if self.clear_column is None else int(self.clear_column),
+            "places": None if self.places is None else tuple(self.places.plan.tolist()),
+            "place_contents": 16 if self.places is None else self.places.value_size,
             "slots": None if self.slots is None else tuple(self.slots.plan),
         }
         return data
@@ -188,14 +207,14 @@ class GruPolicy(LifetimePolicy):
     def _state_sizes(self) -> list[int]:
         """Numbers of its parts.
 
-        They are the GRU's units, every memory's contents, what all but the last recalled, the front's units and the
-        contents of the slots' memories.
+        They are the GRU's units, every memory's contents, what all but the last recalled, the front's units, the
+        state of the memory of places and the contents of the slots' memories.
         """
         memories = self._memories()
         contents = [memory.size for memory in memories]
         looked_at = sum(memory.outputs for memory in memories[:-1])
-        front, slots = (0 if part is None else part.size for part in (self.front, self.slots))
-        return [self.gru.size, *contents, looked_at, front, slots]
+        others = [0 if part is None else part.size for part in (self.front, self.places, self.slots)]
+        return [self.gru.size, *contents, looked_at, *others]
 
     def _take_in(
         self, observations: torch.Tensor, start: torch.Tensor, keep: torch.Tensor
@@ -208,7 +227,7 @@ class GruPolicy(LifetimePolicy):
         scaled = observations * self.input_scale
         shown = scaled if self.slots is None else torch.cat([scaled, self.slots.used(observations)], dim=-1)
         seen = shown if self.encoder is None else torch.tanh(self.encoder(shown))
-        _, *contents, looked_at, before, stored = start.split(self._state_sizes(), dim=1)
+        _, *contents, looked_at, before, visited, stored = start.split(self._state_sizes(), dim=1)
         recalled: torch.Tensor | None = None
         if self.slots is not None:
             recalled, stored = self.slots.recall(observations, shown[..., scaled.shape[-1] :], seen, stored, keep)
@@ -231,7 +250,10 @@ class GruPolicy(LifetimePolicy):
                 path = part if path is None else torch.cat([path, part], dim=-1)
                 last.append(found[-1].detach())
                 known += memory.outputs
-        return seen, torch.cat([*after, *last, before, stored], dim=-1), recalled
+        if self.places is not None:
+            found, visited = self.places(observations, seen, visited, keep)
+            seen = torch.cat([seen, found], dim=-1)
+        return seen, torch.cat([*after, *last, before, visited, stored], dim=-1), recalled
 
     def _kept(self, observations: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
         """Where the GRUs' states are kept: ``keep``, and 0 too where the previous observation says to clear them."""

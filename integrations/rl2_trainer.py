@@ -17,9 +17,19 @@ from daytwo.integrations.slot_reader import SlotPlan
 from daytwo.integrations.stable_baselines3 import LifetimeVecEnv, training_seeds
 from daytwo.loading import load
 from daytwo.networks import CHECKPOINT_KIND, describe_interface
+from daytwo.places import HEADINGS, PlacePlan
 
 # Of the network's options those that a checkpoint's description names only where they differ from the default.
-TOLD_IF_CHANGED = ("memory_heads", "memory_layers", "memory_units", "memory_products", "episodic", "slots", "items")
+TOLD_IF_CHANGED = (
+    "memory_heads",
+    "memory_layers",
+    "memory_units",
+    "memory_products",
+    "episodic",
+    "places",
+    "slots",
+    "items",
+)
 
 
 class RL2Trainer:
@@ -125,6 +135,8 @@ class RL2Trainer:
             "memory_units": config.memory_units,
             "memory_products": config.memory_products,
             "memory_columns": self._columns(config.memory_parts),
+            "places": self._places(),
+            "place_contents": config.place_contents,
             "slots": self._slots(config.slots),
             "clear_column": self.spec.layout["episode_start"].start if config.episodic else None,
         }
@@ -169,6 +181,30 @@ class RL2Trainer:
         layout = self.spec.layout
         self._check_parts("memory_parts", parts)
         return [column for part in parts for column in range(layout[part].start, layout[part].stop)] or None
+
+    def _places(self) -> PlacePlan | None:
+        """How places are told, None without a memory of them."""
+        config, layout = self.config, self.spec.layout
+        if not config.places:
+            return None
+        self._check_parts("places", config.places)
+        first, second = (layout[part] for part in config.places)
+        sizes = [part.stop - part.start for part in (first, second)]
+        if not config.place_width:
+            return PlacePlan(*sizes, first.start, second.start, -1, -1, -1, -1)
+        if sizes[0] != HEADINGS or config.place_ahead >= sizes[1]:
+            raise ValueError(
+                f"Places are reckoned from a part of {HEADINGS} numbers and one of more than {config.place_ahead}, "
+                f"received {config.places} of {sizes[0]} and {sizes[1]}."
+            )
+        needed = [name for name in ("previous_action", "episode_start") if name not in layout]
+        if needed:
+            raise ValueError(
+                f"Places are reckoned from {needed[0]!r}, which this observation lacks: {', '.join(layout)}."
+            )
+        width, ahead = config.place_width, second.start + config.place_ahead
+        forward, start = layout["previous_action"].start, layout["episode_start"].start
+        return PlacePlan(width, width, -1, -1, first.start, ahead, forward, start)
 
     def _slots(self, parts: Sequence[tuple[str, int]]) -> SlotPlan | None:
         """Where the things of some parts of the observation lie, None for no parts."""

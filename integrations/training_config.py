@@ -124,11 +124,20 @@ class RL2Config:
             before recalled.
         memory_keys: numbers of a key.
         memory_contents: numbers of what is stored under it.
-        memory_units: units of a GRU in front of the keyed memory, which says what to store, and where; 0 for none.
+        memory_units: units of a GRU in front of the keyed memory, or that of places, which says what to store, and
+            under which keys; 0 for none.
         memory_products: keys are products of two maps, which tell pairs of things apart.
         memory_parts: names of the parts of the observation that keys come from at first; none for all of it.
-        episodic: clear the GRUs one step after every episode's start, so that only what is in the keyed memory lasts
-            longer.
+        episodic: clear the GRUs one step after every episode's start, so that only what is in the keyed memory, or
+            that of places, lasts longer.
+        places: two parts of the observation that tell, one-hot, in which column and in which row of a grid one is; the
+            network then keeps a content for every place, and sees that of the present place and of its neighbours.
+            With ``place_width``, a part that tells which of four ways one looks, clockwise, and one that tells what is
+            there. None for no such memory.
+        place_width: columns and rows of a grid in the middle of which every episode begins, and on which action 0 steps
+            ahead: places are reckoned from the steps taken; 0 where ``places`` tells them.
+        place_ahead: which number of the second part is positive where something bars the way ahead.
+        place_contents: numbers kept for every place.
         slots: two parts of the observation that list things, with how many things each lists, as in (("stones", 3),
             ("potions", 12)), where an action puts one of the first and one of the second together; actions are then
             scored by pairs; it needs an encoder and ``previous``. Nothing for other actions.
@@ -185,6 +194,10 @@ class RL2Config:
     memory_products: bool = False
     memory_parts: tuple[str, ...] = ()
     episodic: bool = False
+    places: tuple[str, ...] = ()
+    place_width: int = 0
+    place_ahead: int = 0
+    place_contents: int = 16
     slots: tuple[tuple[str, int], ...] = ()
     items: int = 0
     item_parts: tuple[str, ...] = ()
@@ -234,10 +247,13 @@ class RL2Config:
         if not isinstance(self.memory_parts, tuple | list) or not all(isinstance(x, str) for x in self.memory_parts):
             raise ValueError(f"memory_parts must be names of parts of the observation, received {self.memory_parts!r}.")
         object.__setattr__(self, "memory_parts", tuple(self.memory_parts))
-        further = ("memory_layers", "memory_units", "memory_products", "memory_parts", "episodic")
+        further = ["memory_layers", "memory_products", "memory_parts"]
+        if not self.places:
+            further += ["memory_units", "episodic"]
         if not self.memory_heads and any(getattr(self, name) != getattr(RL2Config, name) for name in further):
             told = ", ".join(f"{name}={getattr(self, name)}" for name in further)
             raise ValueError(f"{told} belong to a keyed memory, received memory_heads=0.")
+        self._check_places()
         if self.slots:
             self._check_slots()
         self._check_items()
@@ -267,6 +283,26 @@ class RL2Config:
         if self.initial is not None and not isinstance(self.initial, str):
             raise ValueError(f"initial must be a folder or None, received {self.initial!r}.")
 
+    def _check_places(self) -> None:
+        _whole(self, 0, "place_width", "place_ahead")
+        _whole(self, 1, "place_contents")
+        names = self.places
+        if (
+            not isinstance(names, tuple | list)
+            or len(names) not in (0, 2)
+            or not all(isinstance(x, str) for x in names)
+        ):
+            raise ValueError(f"places must be names of two parts of the observation, or none, received {names!r}.")
+        object.__setattr__(self, "places", tuple(names))
+        given = {name: getattr(self, name) for name in ("place_width", "place_ahead")}
+        if not names and any(given.values()):
+            raise ValueError(f"place_width and place_ahead belong to places, received {given} and places=().")
+        if names and not (self.encoder_size and self.previous):
+            raise ValueError(
+                f"places need an encoder_size of at least 1 and previous=True, received "
+                f"encoder_size={self.encoder_size} and previous={self.previous}."
+            )
+
     def _check_items(self) -> None:
         _whole(self, 0, "items")
         _whole(self, -1, "item_actions")
@@ -287,12 +323,12 @@ class RL2Config:
             return
         if not self.item_parts and self.item_actions < 0:
             raise ValueError(f"items={self.items} need item_parts or item_actions, by which they can be told apart.")
-        others = {name: getattr(self, name) for name in ("gated", "memory_heads", "episodic", "slots")}
+        others = {name: getattr(self, name) for name in ("gated", "memory_heads", "episodic", "places", "slots")}
         if any(others.values()) or not self.encoder_size:
             told = ", ".join(f"{name}={value!r}" for name, value in others.items())
             raise ValueError(
                 "items are a network of their own, with an encoder_size of at least 1 and without gated, memory_heads, "
-                f"episodic and slots; received encoder_size={self.encoder_size}, {told}."
+                f"episodic, places and slots; received encoder_size={self.encoder_size}, {told}."
             )
 
     def _check_slots(self) -> None:

@@ -134,12 +134,15 @@ def test_lanes_live_through_different_parts_of_the_course():
 
 
 FRONT = {"memory_heads": 2, "memory_units": 7, "memory_products": True}
+PLACES = (2, 2, 0, 2, -1, -1, -1, -1)  # any two pairs of numbers of an observation
 MEMORIES = [
     {},
     {"memory_heads": 2},
     FRONT,
     {**FRONT, "gated": True},
     {**FRONT, "memory_layers": 3, "clear_column": 6},
+    {"places": PLACES},
+    {"places": PLACES, "gated": True, **FRONT},
 ]
 
 
@@ -283,6 +286,16 @@ def test_the_agent_acts_as_the_policy_does(env_id, extra):
 def test_an_agent_that_looks_at_slots_acts_as_the_policy_does(extra):
     slots = {**READS, "gated": False, "slots": (("stones", 3), ("potions", 12)), **extra}
     check_the_agent_acts_as_the_policy_does("daytwo/Alchemy-v0", {}, slots)
+
+
+@pytest.mark.parametrize("extra", [{}, {"memory_units": 7, "gated": True, "episodic": True}, KEYED | FRONT])
+@pytest.mark.parametrize("env_id", ["daytwo/Maze-v0", "daytwo/DarkRoom-v0"])
+def test_an_agent_that_remembers_places_acts_as_the_policy_does(env_id, extra):
+    places = {"places": ("x", "y")}
+    if env_id == "daytwo/Maze-v0":
+        places = {"places": ("heading", "walls_behind"), "place_width": 13, "place_ahead": 7}
+    options = {**READS, "gated": False, "place_contents": 3, **places, **extra}
+    check_the_agent_acts_as_the_policy_does(env_id, {}, options)
 
 
 ITEMS = {"previous": True, "encoder_size": 6, "item_units": 5}

@@ -388,8 +388,9 @@ NETWORKS = {"hidden_size": 8, "encoder_size": 8, "previous": True, "lifetimes_pe
         {"memory_heads": 2, "memory_units": 4, "memory_layers": 2, "memory_products": True, "episodic": True},
         {"memory_heads": 0, "memory_units": 0, "slots": (("stones", 3), ("potions", 12))},
         {"slots": (), "gated": False, "items": 3, "item_parts": ("stones",)},
+        {"slots": (), "places": ("previous_action", "level")},
     ],
-    ids=["episodic", "slots", "items"],
+    ids=["episodic", "slots", "items", "places"],
 )
 def test_an_agent_is_read_from_its_folder_whatever_its_network(tmp_path, options):
     """Some networks have whole numbers among their weights."""
