@@ -92,7 +92,7 @@ def test_what_is_written_at_a_place_is_read_there_and_from_its_neighbours_alone(
     with torch.no_grad():
         out = memory(rows, torch.randn(3, 1, 5), torch.zeros(1, memory.size), keep)[0].view(3, LOOKS, -1)
     full = (out.abs().sum(-1) > 0).tolist()
-    # Place (0, 0) is written as one stands on (1, 0), and lies to the left; (1, 0) as one stands on (2, 1), far from it.
+    # Place (0, 0) is written from (1, 0), to whose left it lies; (1, 0) from (2, 1), which is no neighbour.
     assert full == [[False] * LOOKS, [False, False, False, False, True], [False] * LOOKS]
 
 
