@@ -76,6 +76,24 @@ STUDIES: dict[str, tuple[str, dict[str, object], int, dict[str, object]]] = {
         3_000_000,
         {"rollout_steps": 120, "entropy": 0.02},
     ),
+    "Maze, imitated first": (
+        "daytwo/Maze-v0",
+        {"course": "single", "level": 0, "episodes": 5},
+        2_500_000,
+        {
+            "entropy": 0.005,
+            "encoder_size": 64,
+            "gated": True,
+            "previous": True,
+            "memory_units": 48,
+            "places": ("heading", "walls_behind"),
+            "place_width": 13,
+            "place_ahead": 7,
+            "lifetimes_per_batch": 16,
+            "batches_per_update": 16,
+            "imitate": 0.4,
+        },
+    ),
 }
 # Not paid by a rule, for comparison: the family's hand-made agents, and PPO without a memory, paid by improvement.
 CONTROLS = {"(reference learner)": "reference", "(hand-made, no memory)": "reactive", "(PPO, no memory)": "ppo"}

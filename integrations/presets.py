@@ -18,6 +18,9 @@ KEYED = {"encoder_size": 64, "gated": True, "previous": True, "memory_heads": 2}
 # The same behind a recurrent layer that tells it what to store, and many small gradient steps.
 FRONT = {**KEYED, "memory_units": 64, "lifetimes_per_batch": 16, "batches_per_update": 16}
 
+# With a content for every place instead, whose places a preset tells.
+WALKER = {**FRONT, "memory_heads": 0}
+
 RECURRENT_PPO = {"steps": 4_000_000, "discount": 0.99}
 PPO = {"steps": 4_000_000, "learning_rate": 3e-3, "discount": 0.99, "gae_lambda": 0.95}
 STATISTICS = {**PPO, "policy_layers": (64, 64), "value_layers": (64, 64)}
@@ -31,7 +34,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "Bandit": {"steps": 20_000_000, "items": 10, "item_actions": 0, "item_units": 24, "encoder_size": 24, "hidden_size": 32, "previous": True, "lifetimes_per_batch": 16, "batches_per_update": 16, "learning_rate": 3e-3, "entropy": 0.0, "entropy_until": 0.9, "discount": 0.995, "imitate": 1.0},  # noqa: E501
         "TabularMDP": {"steps": 20_000_000, **KEYED, "learning_rate": 3e-3, "entropy": 0.03, "gae_lambda": 0.5},
         "DarkRoom": {"steps": 20_000_000, **FRONT, "hidden_size": 96, "memory_products": True, "memory_parts": ("x", "y", "keys"), "entropy": 0.01, "imitate": 0.7, "first_share": 0.65, "first_stages": ((0, 4), (1, 3), (2, 7), (3, 20))},  # noqa: E501
-        "Maze": {"steps": 34_000_000, **KEYED, "hidden_size": 96, "memory_heads": 4, "entropy": 0.01, "imitate": 0.1},
+        "Maze": {"steps": 26_000_000, **WALKER, "hidden_size": 96, "encoder_size": 96, "places": ("heading", "walls_behind"), "place_width": 13, "place_ahead": 7, "entropy": 0.004, "imitate": 0.09, "alone_share": 0.15, "first_share": 0.7, "first_stages": ((0, 6), (1, 8), (2, 12), (3, 14))},  # noqa: E501
         "LearningSet": {"steps": 20_000_000, "items": 8, "item_parts": ("left", "right"), "encoder_size": 48, "hidden_size": 64, "previous": True, "lifetimes_per_batch": 16, "batches_per_update": 16, "rollout_steps": 50, "entropy": 0.0, "discount": 0.95, "imitate": 1.0, "alone_share": 0.06, "first_share": 0.7, "first_stages": ((0, 3), (1, 4), (2, 5), (3, 25))},  # noqa: E501
         "Alchemy": {"steps": 12_000_000, "hidden_size": 128, "encoder_size": 128, "gated": True, "previous": True, "slots": (("stones", 3), ("potions", 12)), "rollout_steps": 56, "lifetimes_per_batch": 16, "batches_per_update": 16, "learning_rate": 1.5e-3, "entropy": 0.01, "discount": 0.95},  # noqa: E501
         "Textbook": {"steps": 12_000_000, **FRONT, "encoder_size": 96, "memory_layers": 3, "memory_products": True, "memory_keys": 48, "memory_parts": ("form", "operators", "operands"), "rollout_steps": 50, "entropy": 0.0, "imitate": 1.0, "first_share": 0.65, "first_stages": ((1, 4), (3, 8), (2, 4), (4, 8), (5, 4))},  # noqa: E501
@@ -103,7 +106,7 @@ def options_with(preset: Preset, given: Mapping[str, Any], taught: bool) -> dict
 
     Its own first stages are left out where somebody else says what is lived. Where the family itself has other
     settings, they and the parts of the observation are: there may be no such levels and parts then. Nor may there be as
-    many items, and the network of `FRONT` takes the place of one over items.
+    many items, or places, and the network of `FRONT` takes the place of one over items or with a memory of places.
 
     Args:
         preset: what to begin from.
@@ -116,7 +119,8 @@ def options_with(preset: Preset, given: Mapping[str, Any], taught: bool) -> dict
     front: Mapping[str, Any] = {}
     if changed:
         left_out |= {"memory_parts", "items", "item_parts", "item_actions", "item_units", "hub_layers"}
-        front = FRONT if "items" in preset.options else {}
+        left_out |= {"places", "place_width", "place_ahead", "place_contents"}
+        front = FRONT if {"items", "places"} & set(preset.options) else {}
     return {**{name: value for name, value in preset.options.items() if name not in left_out}, **front}
 
 

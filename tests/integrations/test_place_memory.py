@@ -129,19 +129,6 @@ def test_places_are_those_of_the_environment(env_id, options):
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"places": ("heading", "cells", "cells")}, "places must be names of two parts"),
-        ({"place_width": 13}, "belong to places"),
-        ({"places": ("x", "y"), "previous": False}, "places need an encoder_size"),
-    ],
-)
-def test_options_that_do_not_go_together_are_refused(options, told):
-    with pytest.raises(ValueError, match=told):
-        RL2Config(**{"previous": True, "encoder_size": 4, **options})
-
-
-@pytest.mark.parametrize(
-    ("options", "told"),
-    [
         ({"places": ("heading", "nothing")}, "places must be among"),
         ({"places": ("walls_behind", "heading"), "place_width": 13}, "Places are reckoned from a part of 4"),
     ],

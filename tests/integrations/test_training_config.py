@@ -55,6 +55,10 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "training.md"
         (RL2Config, "hub_layers", 2),
         (RL2Config, "item_actions", 1.5),
         (RL2Config, "item_parts", "switches"),
+        (RL2Config, "places", ("x",)),
+        (RL2Config, "places", "xy"),
+        (RL2Config, "place_contents", 0),
+        (RL2Config, "place_width", -1),
         (RL2Config, "first_stages", ((1, 0),)),
         (RL2Config, "first_stages", (1, 2)),
         (RL2Config, "first_stages", ((1.5, 2),)),
@@ -77,6 +81,20 @@ def test_a_keyed_memory_needs_what_it_reads():
     for name, value in further:
         with pytest.raises(ValueError, match=f"{name}=.* belong to a keyed memory, received memory_heads=0"):
             RL2Config(**{name: value})
+
+
+def test_a_memory_of_places_needs_what_it_reads():
+    places = {"places": ("x", "y"), "encoder_size": 8, "previous": True}
+    config = RL2Config(**places, memory_units=4, episodic=True)
+    assert (config.places, config.memory_units) == (("x", "y"), 4)
+    for extra in ({"encoder_size": 0}, {"previous": False}):
+        with pytest.raises(ValueError, match="places need an encoder_size of at least 1 and previous=True"):
+            RL2Config(**{**places, **extra})
+    for option in ("place_width", "place_ahead"):
+        with pytest.raises(ValueError, match="place_width and place_ahead belong to places"):
+            RL2Config(**{option: 2})
+    with pytest.raises(ValueError, match="memory_products=True.* belong to a keyed memory"):
+        RL2Config(**places, memory_products=True)
 
 
 def test_the_first_stage_alone_comes_before_other_stages():
@@ -163,6 +181,13 @@ def test_a_preset_over_items_fits_a_family_with_fewer_of_them(tmp_path, family, 
     assert (plan.config.items, plan.config.memory_heads) == (0, 2)
     options = {"steps": 200, "settings": settings, "overrides": small, "evaluate": False, "progress": False}
     assert train("rl2", env_id, out=tmp_path, **options).steps >= 200
+
+
+def test_a_preset_with_places_gives_way_to_another_maze():
+    """A larger one has other places."""
+    assert make_plan("rl2", "daytwo/Maze-v0").config.places
+    config = make_plan("rl2", "daytwo/Maze-v0", settings={"size": 15}).config
+    assert (config.places, config.place_width, config.memory_heads) == ((), 0, 2)
 
 
 def test_a_presets_first_stages_give_way_to_a_course_or_a_teacher():
