@@ -191,7 +191,7 @@ class RL2Trainer:
         first, second = (layout[part] for part in config.places)
         sizes = [part.stop - part.start for part in (first, second)]
         if not config.place_width:
-            return PlacePlan(*sizes, first.start, second.start, -1, -1, -1, -1)
+            return PlacePlan(sizes[0], sizes[1], first.start, second.start, -1, -1, -1, -1)
         if sizes[0] != HEADINGS or config.place_ahead >= sizes[1]:
             raise ValueError(
                 f"Places are reckoned from a part of {HEADINGS} numbers and one of more than {config.place_ahead}, "

@@ -93,7 +93,7 @@ def test_a_memory_of_places_needs_what_it_reads():
     for option in ("place_width", "place_ahead"):
         with pytest.raises(ValueError, match="place_width and place_ahead belong to places"):
             RL2Config(**{option: 2})
-    with pytest.raises(ValueError, match="memory_products=True.* belong to a keyed memory"):
+    with pytest.raises(ValueError, match=r"memory_products=True.* belong to a keyed memory"):
         RL2Config(**places, memory_products=True)
 
 
