@@ -16,7 +16,7 @@ import numpy as np
 from pages import write_between
 
 import daytwo
-from daytwo.improvement import EXPLOITABLE_RULES
+from daytwo.improvement import EXPLOITABLE_RULES, ImprovementRule
 
 ROOT = Path(__file__).resolve().parent.parent
 KEPT = ROOT / "docs" / "reward_study.json"
@@ -163,6 +163,20 @@ def interval(values: np.ndarray, errors: np.ndarray) -> tuple[float, float]:
     return float(values.mean()), max(own, between)
 
 
+def temptation(rows: list[dict]) -> str:
+    """What the exploitable rules pay a lifetime for the mean curves that they and *return* lead to, in words."""
+    curves = {
+        rule: np.mean([row["curve"] for row in rows if row["rule"] == rule], axis=0).tolist()
+        for rule in ("return", *EXPLOITABLE_RULES)
+    }
+    told = []
+    for rule in EXPLOITABLE_RULES:
+        pay = ImprovementRule(rule).pay
+        others = ", ".join(f"{sum(pay(curve)):.2f} for that of *{name}*" for name, curve in curves.items())
+        told.append(f"*{rule}* pays {others}")
+    return f"Of the mean curves, {'; '.join(told)}."
+
+
 def tables(rows: list[dict]) -> str:
     """The tables of the page, in Markdown."""
     parts = []
@@ -201,6 +215,7 @@ def tables(rows: list[dict]) -> str:
                 line += f" {shares[0]:.2f} | {shares[-1]:.2f} |"
             parts.append(line)
         parts.append("")
+        parts.append(temptation(mine) + "\n")
         if kicking:
             days = len(mine[0]["can_kicking_rate"])
             parts.append("Share of the tickets that were suppressed instead of fixed, by day:\n")

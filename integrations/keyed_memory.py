@@ -79,6 +79,24 @@ def _add_transposed(contents, vector, out):
             out[j] += factor * row[j]
 
 
+@register_jitable
+def mix_gates(projected, mixing, there, candidate, gate):
+    """Write ``candidate[V]`` and ``gate[V]``: ``projected[2V]`` and ``mixing[2V, R] @ there[R]``, squashed."""
+    size = len(candidate)
+    for v in range(2 * size):
+        total, line = projected[v], mixing[v]
+        for j in range(len(there)):
+            total += line[j] * there[j]
+        if v < size:
+            candidate[v] = total
+        else:
+            gate[v - size] = total
+    for v in range(size):
+        candidate[v] = fast_tanh(candidate[v])
+    for v in range(size):
+        gate[v] = fast_sigmoid(gate[v])
+
+
 @compile_unordered
 def _forward(projections, start, keep, weights, keys, factors, parts, out, contents):
     """All steps of all lanes.
@@ -114,15 +132,7 @@ def _forward(projections, start, keep, weights, keys, factors, parts, out, conte
                     factors[t, i, m, part] = _unit(row[part * width : (part + 1) * width], units[part])
                 there, candidate, gate = saved[:size], saved[size : 2 * size], saved[2 * size :]
                 _read(matrix, key, there)
-                for v in range(2 * size):
-                    total, line = row[(1 + count) * width + v], mixing[v]
-                    for j in range(size):
-                        total += line[j] * there[j]
-                    saved[size + v] = total
-                for v in range(size):
-                    candidate[v] = fast_tanh(candidate[v])
-                for v in range(size):
-                    gate[v] = fast_sigmoid(gate[v])
+                mix_gates(row[(1 + count) * width :], mixing, there, candidate, gate)
                 for v in range(size):
                     change[v] = gate[v] * (candidate[v] - there[v])
                 _write(matrix, change, key)

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from daytwo.activations import fast_sigmoid, fast_tanh
+from daytwo.integrations.keyed_memory import mix_gates
 from daytwo.integrations.ppo_loss import compile_unordered
 from daytwo.places import LOOKS, PlacePlan, check_plan, find_places
 
@@ -65,15 +65,7 @@ def _forward(projections, start, keep, weights, looked, parts, out, contents):
                 place = -1 if begins else looked[t, i, q]
                 for v in range(size):
                     seen[q * size + v] = kept[place, v] if place >= 0 else zero
-            for v in range(2 * size):
-                total, line = projections[t, i, v], weights[v]
-                for j in range(every):
-                    total += line[j] * seen[j]
-                saved[every + v] = total
-            for v in range(size):
-                candidate[v] = fast_tanh(candidate[v])
-            for v in range(size):
-                gate[v] = fast_sigmoid(gate[v])
+            mix_gates(projections[t, i], weights, seen, candidate, gate)
             if not begins and looked[t, i, 0] >= 0:
                 here = kept[looked[t, i, 0]]
                 for v in range(size):

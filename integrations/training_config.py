@@ -239,11 +239,8 @@ class RL2Config:
         _whole(self, 1, "hidden_size", "lifetimes_per_batch", "batches_per_update", "epochs", "value_size")
         _whole(self, 1, "memory_layers", "memory_keys", "memory_contents")
         _whole(self, 0, "encoder_size", "warmup_updates", "memory_heads", "memory_units")
-        if self.memory_heads and not (self.encoder_size and self.previous):
-            raise ValueError(
-                f"memory_heads={self.memory_heads} needs an encoder_size of at least 1 and previous=True, received "
-                f"encoder_size={self.encoder_size} and previous={self.previous}."
-            )
+        if self.memory_heads:
+            self._check_sees_back(f"memory_heads={self.memory_heads} needs")
         if not isinstance(self.memory_parts, tuple | list) or not all(isinstance(x, str) for x in self.memory_parts):
             raise ValueError(f"memory_parts must be names of parts of the observation, received {self.memory_parts!r}.")
         object.__setattr__(self, "memory_parts", tuple(self.memory_parts))
@@ -283,6 +280,14 @@ class RL2Config:
         if self.initial is not None and not isinstance(self.initial, str):
             raise ValueError(f"initial must be a folder or None, received {self.initial!r}.")
 
+    def _check_sees_back(self, told: str) -> None:
+        """Refuse a memory that is not shown what it reads; ``told`` begins the message."""
+        if not (self.encoder_size and self.previous):
+            raise ValueError(
+                f"{told} an encoder_size of at least 1 and previous=True, received "
+                f"encoder_size={self.encoder_size} and previous={self.previous}."
+            )
+
     def _check_places(self) -> None:
         _whole(self, 0, "place_width", "place_ahead")
         _whole(self, 1, "place_contents")
@@ -297,11 +302,8 @@ class RL2Config:
         given = {name: getattr(self, name) for name in ("place_width", "place_ahead")}
         if not names and any(given.values()):
             raise ValueError(f"place_width and place_ahead belong to places, received {given} and places=().")
-        if names and not (self.encoder_size and self.previous):
-            raise ValueError(
-                f"places need an encoder_size of at least 1 and previous=True, received "
-                f"encoder_size={self.encoder_size} and previous={self.previous}."
-            )
+        if names:
+            self._check_sees_back("places need")
 
     def _check_items(self) -> None:
         _whole(self, 0, "items")
@@ -342,11 +344,7 @@ class RL2Config:
                 f"('potions', 12)), received {self.slots!r}."
             )
         object.__setattr__(self, "slots", tuple(map(tuple, self.slots)))
-        if not (self.encoder_size and self.previous):
-            raise ValueError(
-                f"slots need an encoder_size of at least 1 and previous=True, received "
-                f"encoder_size={self.encoder_size} and previous={self.previous}."
-            )
+        self._check_sees_back("slots need")
 
 
 def field_names(config_class: Any) -> tuple[str, ...]:
