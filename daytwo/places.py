@@ -110,7 +110,7 @@ def check_plan(plan: PlacePlan, observed: int) -> None:
     if plan.x >= 0:
         good = plan.y >= 0 and max(plan.x + plan.width, plan.y + plan.height) <= observed and set(reckoned) == {-1}
     else:
-        good = plan.y == -1 and min(reckoned) >= 0 and max(plan.heading + HEADINGS, *reckoned) <= observed
+        good = plan.y == -1 and min(reckoned) >= 0 and max(plan.heading + HEADINGS - 1, *reckoned) < observed
     if min(plan.width, plan.height) < 1 or not good:
         raise ValueError(f"Expected a plan of places in {observed} numbers, received {plan}.")
 

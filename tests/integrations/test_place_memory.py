@@ -9,7 +9,7 @@ from daytwo.integrations import place_memory  # noqa: E402
 from daytwo.integrations.place_memory import PlaceMemory  # noqa: E402
 from daytwo.integrations.rl2_trainer import RL2Trainer  # noqa: E402
 from daytwo.integrations.training_config import RL2Config  # noqa: E402
-from daytwo.places import LOOKS, PlacePlan  # noqa: E402
+from daytwo.places import LOOKS, PlacePlan, check_plan  # noqa: E402
 
 SEEN = PlacePlan(3, 2, 1, 4, -1, -1, -1, -1)  # of an observation of six numbers: one, the column, the row
 OBSERVED = 6
@@ -137,3 +137,19 @@ def test_parts_that_are_not_there_are_refused(options, told):
     config = RL2Config(previous=True, encoder_size=4, hidden_size=4, rollout_steps=4, **options)
     with pytest.raises(ValueError, match=told):
         RL2Trainer("daytwo/Maze-v0", config=config, settings={}, steps=1000, num_envs=64, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("plan", "numbers"),
+    [
+        (SEEN, OBSERVED),
+        (PlacePlan(3, 3, -1, -1, 2, 0, 1, 0), 6),
+        (PlacePlan(3, 3, -1, -1, 0, 5, 1, 2), 6),
+        (PlacePlan(3, 3, -1, -1, 0, 1, 5, 2), 6),
+        (PlacePlan(3, 3, -1, -1, 0, 1, 2, 5), 6),
+    ],
+)
+def test_a_plan_may_look_at_the_last_number_and_not_beyond(plan, numbers):
+    check_plan(plan, numbers)
+    with pytest.raises(ValueError, match=f"Expected a plan of places in {numbers - 1} numbers"):
+        check_plan(plan, numbers - 1)
