@@ -118,7 +118,7 @@ def options_with(preset: Preset, given: Mapping[str, Any], taught: bool) -> dict
     left_out = {"first_share", "alone_share", "first_stages"} if chosen else set[str]()
     front: Mapping[str, Any] = {}
     if changed:
-        left_out |= {"memory_parts", "items", "item_parts", "item_actions", "item_units", "hub_layers"}
+        left_out |= {"memory_parts", "items", "item_parts", "item_actions", "item_units", "item_layers", "hub_layers"}
         left_out |= {"places", "place_width", "place_ahead", "place_contents"}
         front = FRONT if {"items", "places"} & set(preset.options) else {}
     return {**{name: value for name, value in preset.options.items() if name not in left_out}, **front}

@@ -167,6 +167,7 @@ class RL2Trainer:
             "columns": columns,
             "first_action": first,
             "item_units": config.item_units,
+            "item_layers": config.item_layers,
             "hub_layers": config.hub_layers,
         }
 

@@ -146,7 +146,8 @@ class RL2Config:
         item_parts: names of the parts of the observation whose numbers belong to the items, as many to each.
         item_actions: the first of the actions that each name an item, in their order; -1 if none does.
         item_units: units of an item's state.
-        hub_layers: dense layers before the recurrent state that all items share, 0 or 1.
+        item_layers: such networks one behind the other: each is shown what the one before has concluded.
+        hub_layers: dense layers before every recurrent state that all items share, 0 or 1.
         update_bias: of the GRU's update gate at the start: above 0 it keeps its state before it has learnt to.
         rollout_steps: steps each lane takes between two updates, through all of which gradients flow; the state is
             carried on. None for whole lifetimes.
@@ -203,6 +204,7 @@ class RL2Config:
     item_parts: tuple[str, ...] = ()
     item_actions: int = -1
     item_units: int = 32
+    item_layers: int = 1
     hub_layers: int = 0
     update_bias: float = 1.0
     rollout_steps: int | None = 100
@@ -308,7 +310,7 @@ class RL2Config:
     def _check_items(self) -> None:
         _whole(self, 0, "items")
         _whole(self, -1, "item_actions")
-        _whole(self, 1, "item_units")
+        _whole(self, 1, "item_units", "item_layers")
         if self.hub_layers not in (0, 1) or isinstance(self.hub_layers, bool):
             raise ValueError(f"hub_layers must be 0 or 1, received {self.hub_layers!r}.")
         if not isinstance(self.item_parts, tuple | list) or not all(isinstance(x, str) for x in self.item_parts):
@@ -317,7 +319,7 @@ class RL2Config:
         if not self.items:
             given = [
                 name
-                for name in ("item_parts", "item_actions", "hub_layers")
+                for name in ("item_parts", "item_actions", "item_layers", "hub_layers")
                 if getattr(self, name) != getattr(RL2Config, name)
             ]
             if given:

@@ -41,9 +41,10 @@ def policy(**options):
     return made
 
 
-def test_what_is_done_with_one_item_is_done_with_all():
+@pytest.mark.parametrize("layers", [1, 2])
+def test_what_is_done_with_one_item_is_done_with_all(layers):
     """Items in another order: their actions' scores come in that order, and all else is the same."""
-    made, order = policy(), [2, 0, 1]
+    made, order = policy(item_layers=layers), [2, 0, 1]
     observations, start, keep = torch.rand(6, 4, 2 * WIDTH), torch.zeros(4, made.state_size), torch.ones(6, 4)
     moved = observations.clone()
     for half in (0, WIDTH):
@@ -60,8 +61,9 @@ def test_what_is_done_with_one_item_is_done_with_all():
         assert float(scores[..., action].std()) > 1e-3
 
 
-def test_steps_are_a_sequence():
-    made = policy()
+@pytest.mark.parametrize("options", [{}, {"item_layers": 2}, {"item_layers": 3, "hub_layers": 1}])
+def test_steps_are_a_sequence_with_torch_and_without(options):
+    made = policy(**options)
     rows, keep = torch.rand(6, 4, 2 * WIDTH), (torch.rand(6, 4) > 0.3).float()
     state, reads = torch.randn(4, made.state_size), []
     with torch.no_grad():
@@ -69,7 +71,28 @@ def test_steps_are_a_sequence():
         for row, kept in zip(rows, keep, strict=True):
             state, read = made.step(row, state, kept)
             reads.append(read)
+        scores = made.action_net(made(rows, torch.zeros_like(state), keep)).numpy()
     torch.testing.assert_close(torch.stack(reads), whole)
+    network = ItemNetwork(made.tensors())
+    network.begin(4)
+    for row, kept, expected in zip(rows, keep, scores, strict=True):
+        np.testing.assert_allclose(network.forward(row.numpy(), kept.numpy() == 0.0), expected, atol=2e-5)
+
+
+def test_a_second_layer_hears_at_once_what_all_items_say():
+    """What one item shows changes what another's action is worth in the same step, beyond the mixture's part."""
+    made = policy(item_layers=2)
+    rows = torch.rand(1, 1, 2 * WIDTH)
+    other = rows.clone()
+    other[..., COLUMNS[0]] += 1.0
+    keep, start = torch.ones(1, 1), torch.zeros(1, made.state_size)
+    with torch.no_grad():
+        states = [made._run(seen, start, keep)[1] for seen in (rows, other)]
+    # Layer by layer the hub's seven units and five of each item: the last item's in the first layer and in the second.
+    assert made.state_size == 2 * (7 + 3 * 5)
+    moved = (states[0] - states[1]).abs()[0]
+    assert float(moved[7 + 10 : 7 + 15].max()) > 1e-4  # by way of the hub
+    assert float(moved[22 + 7 + 10 :].max()) > 1e-4
 
 
 @pytest.mark.parametrize(
@@ -104,11 +127,11 @@ def test_items_that_the_environment_does_not_have_are_refused(env_id, options, m
 def test_weights_of_another_network_are_refused():
     good = policy().tensors()
     ItemNetwork(good)
-    with pytest.raises(ValueError, match=r"The policy's weights lack 'say\.bias'"):
-        ItemNetwork({name: array for name, array in good.items() if name != "say.bias"})
+    with pytest.raises(ValueError, match=r"The policy's weights lack 'layers\.0\.say\.bias'"):
+        ItemNetwork({name: array for name, array in good.items() if name != "layers.0.say.bias"})
     for name, wrong, message in (
-        ("say.weight", np.zeros((6, 12)), r"Expected say .* of shape \(12, 6\), received \(13, 6\)"),
-        ("hub.state_weight", np.zeros((20, 7)), r"Expected hub.state_weight of shape \(3H, H\)"),
+        ("layers.0.say.weight", np.zeros((6, 12)), r"Expected layers.0.say .* of shape \(12, 6\), received \(13, 6\)"),
+        ("layers.0.hub.state_weight", np.zeros((20, 7)), r"Expected layers.0.hub.state_weight of shape \(3H, H\)"),
         ("mixture.bias", np.zeros(6), "Expected a bias and matrices of as many rows"),
         ("shared_columns", np.arange(3), "to hold each of 18 columns once"),
         ("score_weight", np.zeros(4), r"Expected score_weight .* of shape \(5,\), received \(4,\)"),
