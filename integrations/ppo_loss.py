@@ -19,6 +19,10 @@ from numba.extending import intrinsic, register_jitable
 from daytwo.kernels import compile_cached
 
 MASKED = -1e9  # the score of an action that is not offered
+# Continuous actions are imitated by their distance from the teacher's, not by its square: what can be known to two
+# digits then counts beside what cannot be known at all, and between two ways to go one is chosen, not their mean. Below
+# this distance the loss is quadratic.
+NEARNESS = 0.05
 
 
 class Terms(NamedTuple):
@@ -61,6 +65,11 @@ def loss(
     return plain_loss(policy, states, batch, terms)
 
 
+def _distance(guesses: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """The mean distance of ``guesses[..., d]`` from ``labels[..., d]``, rounded off at 0 (see `NEARNESS`)."""
+    return ((guesses - labels).square().sum(-1) + NEARNESS**2).sqrt().mean() - NEARNESS
+
+
 def plain_loss(
     policy: Any, states: torch.Tensor, batch: Mapping[str, torch.Tensor], terms: Terms
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
@@ -79,7 +88,7 @@ def plain_loss(
         entropy = -(logarithms.exp() * logarithms).sum(-1).mean()
     value_loss = 0.5 * (policy.value(states, batch["time"]) - batch["targets"]).square().mean()
     if terms.imitated:
-        policy_loss = 0.5 * (outputs - batch["labels"]).square().mean() if policy.continuous else -chosen.mean()
+        policy_loss = _distance(outputs, batch["labels"]) if policy.continuous else -chosen.mean()
         total = policy_loss + terms.value * value_loss
     else:
         ratio = torch.exp(chosen - batch["old"])
@@ -91,7 +100,7 @@ def plain_loss(
     if terms.auxiliary and not terms.imitated:
         guess = policy.auxiliary_net(states)
         if policy.continuous:
-            auxiliary_loss = 0.5 * (guess - batch["labels"]).square().mean()
+            auxiliary_loss = _distance(guess, batch["labels"])
         else:
             auxiliary_loss = torch.nn.functional.cross_entropy(guess.flatten(0, -2), batch["labels"].flatten())
         total = total + terms.auxiliary * auxiliary_loss
@@ -314,13 +323,18 @@ def _continuous_ppo(means, bias, log_std, actions, old, advantages, clip_range, 
 
 @compile_cached
 def _regression(means, bias, labels, scale):
-    """Half the summed squared errors of ``means[d, M]``, which become the gradients of ``scale`` times that."""
-    total = 0.0
+    """Summed distances of ``means[d, M]`` from ``labels[M, d]``, which become the gradients of ``scale`` times that."""
+    nearness, total = np.float32(NEARNESS), 0.0
     for j in range(means.shape[1]):
+        square = nearness * nearness
         for k in range(means.shape[0]):
             error = means[k, j] + bias[k] - labels[j, k]
-            total += 0.5 * error * error
-            means[k, j] = scale * error
+            means[k, j] = error
+            square += error * error
+        apart = np.sqrt(square)
+        total += apart - nearness
+        for k in range(means.shape[0]):
+            means[k, j] *= scale / apart
     return total
 
 
@@ -443,7 +457,7 @@ class _CompiledLoss(torch.autograd.Function):
             torch.mm(action_weight, here.t(), out=out)
             bias = action_bias.numpy()
             if continuous and terms.imitated:
-                policy_loss += _regression(bare, bias, labels[block], np.float32(scale / count)) / count
+                policy_loss += _regression(bare, bias, labels[block], scale)
             elif continuous:
                 policy_loss += _continuous_ppo(
                     bare,
@@ -483,7 +497,7 @@ class _CompiledLoss(torch.autograd.Function):
             bias = auxiliary_bias.numpy()
             share = np.float32(terms.auxiliary * scale)
             if continuous:
-                auxiliary_loss += _regression(bare, bias, labels[block], np.float32(share / count)) / count
+                auxiliary_loss += _regression(bare, bias, labels[block], share)
             else:
                 auxiliary_loss += _cross_entropy(bare, bias, masks[:0], labels[block], share, scratch)[0]
             to_here.addmm_(out.t(), auxiliary_weight)

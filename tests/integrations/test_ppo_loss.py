@@ -106,6 +106,20 @@ def test_the_plain_loss_has_the_gradients_of_finite_differences(continuous, imit
     assert torch.autograd.gradcheck(lambda states: plain_loss(policy, states, batch, terms)[0], (states,))
 
 
+def test_between_two_ways_to_go_imitation_takes_the_more_frequent_one_and_not_their_mean():
+    """Six of ten labels say one way and four the other: the mean of all would stand almost still."""
+    policy, states, batch = sample(10, 1, continuous=True, outputs=2)
+    one, other = torch.tensor([0.6, 0.8]), torch.tensor([0.6, -0.8])
+    batch["labels"] = torch.stack([one] * 6 + [other] * 4).unsqueeze(1)
+    states = torch.ones(10, 1, 8)  # the same is seen every time
+    optimizer = torch.optim.Adam(policy.parameters(), lr=0.01)
+    for _ in range(500):
+        optimizer.zero_grad()
+        loss(policy, states, batch, Terms(0.2, 0.0, 0.5, imitated=True))[0].backward()
+        optimizer.step()
+    torch.testing.assert_close(policy.action_net(states[0, 0]), one, atol=0.05, rtol=0.0)
+
+
 def test_an_action_that_is_not_offered_has_no_gradient():
     policy, states, batch = sample(4, 4, masked=True)
     batch["masks"][..., 2] = False
