@@ -40,7 +40,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "Textbook": {"steps": 12_000_000, **FRONT, "encoder_size": 96, "memory_layers": 3, "memory_products": True, "memory_keys": 48, "memory_parts": ("form", "operators", "operands"), "rollout_steps": 50, "entropy": 0.0, "imitate": 1.0, "first_share": 0.65, "first_stages": ((1, 4), (3, 8), (2, 4), (4, 8), (5, 4))},  # noqa: E501
         "Laboratory": {"steps": 14_000_000, **FRONT, "hidden_size": 96, "encoder_size": 96, "rollout_steps": 50, "imitate": 0.75, "first_share": 0.6, "first_stages": ((0, 3), (1, 5), (2, 10), (3, 12))},  # noqa: E501
         "Workplace": {"steps": 16_000_000, **FRONT, "memory_heads": 3, "memory_parts": ("ticket",), "entropy": 0.003, "discount": 0.998, "gae_lambda": 0.9, "imitate": 0.8},  # noqa: E501
-        "PointRobot": {"steps": 22_000_000, **FRONT, "hidden_size": 96, "memory_parts": ("goal",), "learning_rate": 1.5e-3, "entropy": 0.0, "std": 0.2, "clip_range": 0.1, "imitate": 0.6},  # noqa: E501
+        "PointRobot": {"steps": 30_000_000, **FRONT, "hidden_size": 96, "memory_parts": ("goal",), "learning_rate": 1.5e-3, "entropy": 0.0, "std": 0.2, "clip_range": 0.1, "imitate": 0.62},  # noqa: E501
         "CartPole": {"steps": 40_000_000, "hidden_size": 128, "encoder_size": 64, "gated": True, "previous": True, "rollout_steps": 256, "lifetimes_per_batch": 16, "batches_per_update": 16, "entropy": 0.0, "discount": 0.995, "imitate": 1.0},  # noqa: E501
     },
     "recurrent-ppo": {
