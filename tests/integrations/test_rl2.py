@@ -311,6 +311,7 @@ ITEMS = {"previous": True, "encoder_size": 6, "item_units": 5}
         ("daytwo/TabularMDP-v0", {"items": 10, "item_parts": ("state", "final_observation"), "previous": False}),
         (BANDIT, {"items": 5, "item_actions": 0}),
         (BANDIT, {"items": 5, "item_actions": 0, "hub_layers": 1}),
+        (BANDIT, {"items": 5, "item_actions": 0, "item_layers": 2}),
         ("daytwo/PointRobot-v0", {"items": 3, "item_parts": ("goal",)}),
     ],
 )
@@ -329,7 +330,11 @@ def check_the_agent_acts_as_the_policy_does(env_id, settings, extra):
             parameter.add_(0.6 * torch.randn(parameter.shape, generator=generator))
         # A large gain, and no bias by which one action would win everywhere.
         policy = trainer.model.policy
-        for weight in (policy.unit.input_weight, policy.answer.weight) if config.items else (policy.gru.input_weight,):
+        if config.items:
+            steep = [policy.answer.weight, *(layer.unit.input_weight for layer in policy.layers)]
+        else:
+            steep = [policy.gru.input_weight]
+        for weight in steep:
             weight.mul_(4.0)
         policy.action_net.bias.zero_()
     agent = trainer.agent()
