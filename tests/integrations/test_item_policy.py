@@ -79,8 +79,8 @@ def test_steps_are_a_sequence_with_torch_and_without(options):
         np.testing.assert_allclose(network.forward(row.numpy(), kept.numpy() == 0.0), expected, atol=2e-5)
 
 
-def test_a_second_layer_hears_at_once_what_all_items_say():
-    """What one item shows changes what another's action is worth in the same step, beyond the mixture's part."""
+def test_in_both_layers_an_item_hears_at_once_what_all_say():
+    """What one item shows moves another's states in the same step, by way of the hubs."""
     made = policy(item_layers=2)
     rows = torch.rand(1, 1, 2 * WIDTH)
     other = rows.clone()
@@ -88,10 +88,10 @@ def test_a_second_layer_hears_at_once_what_all_items_say():
     keep, start = torch.ones(1, 1), torch.zeros(1, made.state_size)
     with torch.no_grad():
         states = [made._run(seen, start, keep)[1] for seen in (rows, other)]
-    # Layer by layer the hub's seven units and five of each item: the last item's in the first layer and in the second.
+    # Layer by layer the hub's seven units and five of each item; the last item's are looked at.
     assert made.state_size == 2 * (7 + 3 * 5)
     moved = (states[0] - states[1]).abs()[0]
-    assert float(moved[7 + 10 : 7 + 15].max()) > 1e-4  # by way of the hub
+    assert float(moved[7 + 10 : 7 + 15].max()) > 1e-4
     assert float(moved[22 + 7 + 10 :].max()) > 1e-4
 
 

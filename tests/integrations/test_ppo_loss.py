@@ -107,7 +107,7 @@ def test_the_plain_loss_has_the_gradients_of_finite_differences(continuous, imit
 
 
 def test_between_two_ways_to_go_imitation_takes_the_more_frequent_one_and_not_their_mean():
-    """Six of ten labels say one way and four the other: the mean of all would stand almost still."""
+    """Six of ten labels say one way and four the other: their mean would go neither."""
     policy, states, batch = sample(10, 1, continuous=True, outputs=2)
     one, other = torch.tensor([0.6, 0.8]), torch.tensor([0.6, -0.8])
     batch["labels"] = torch.stack([one] * 6 + [other] * 4).unsqueeze(1)
