@@ -209,8 +209,13 @@ class ItemPolicy(LifetimePolicy):
         self.register_buffer("shared_columns", shared.long())
         self.register_buffer("first_action", torch.tensor([-1 if first_action is None else int(first_action)]))
         seen, size = len(shared), encoder_size
-        sizes = {"hidden_size": hidden_size, "item_units": item_units, "encoder_size": size}
-        options: Any = {**sizes, "hub_layers": hub_layers, "update_bias": update_bias}
+        options: Any = {
+            "hidden_size": hidden_size,
+            "item_units": item_units,
+            "encoder_size": size,
+            "hub_layers": hub_layers,
+            "update_bias": update_bias,
+        }
         first = ItemLayer(own.shape[1], seen, **options)
         further = [ItemLayer(size + item_units, seen + hidden_size, **options) for _ in range(item_layers - 1)]
         self.layers = nn.ModuleList([first, *further])
