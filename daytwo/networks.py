@@ -177,7 +177,7 @@ def _forward(
             is recalled beside its inputs, as the first dense layer after the recurrent ones does; L is 0 for none. Each
             of them reads what those before it recall.
         asked: ``float32[N, L, M K]``, their queries of the step before, changed in place.
-        visited: ``float32[N, P, V]``, contents of the memory of places, changed in place; none without one.
+        visited: ``float32[N, P, ...]``, what the memory of places stores, changed in place; none without one.
         looked: ``int64[N, LOOKS]``, places looked at in the step before, changed in place.
         known: ``float32[N, MEMORIES, CONTENT, KEY]``, contents of the slots' memories, changed in place; none without
             slots.
@@ -186,7 +186,7 @@ def _forward(
     """
     layers = len(sizes) - 1
     once = memory.shape[2] * memory.shape[3]
-    recalled = memory.shape[1] * once + len(places.seen)
+    recalled = memory.shape[1] * once + len(places.seen) + places.ways.size
     looking = first + (1 if front else 0)  # the layer that the keyed memory stands before
     for i in range(len(out)):
         if fresh[i]:
@@ -456,8 +456,8 @@ class Network:
                     taken += self._take_memory(name, take, sizes[0] // 2, taken, scale, parts, add)
                 self.memory = (len(names), *self.memory[1:])
             self.places = take_places(tensors, take, sizes[0] // 2 if sizes else 0, taken)
-            taken += len(self.places.seen)
-            self.recalled += len(self.places.seen)
+            taken += self.places.recalled
+            self.recalled += self.places.recalled
             count = add_gru("gru", taken)
             if "clear_column" in tensors:
                 # It is the previous observation, the second half, that is looked at.
@@ -525,8 +525,8 @@ class Network:
         self._memory = np.zeros((lanes, *self.memory), dtype=np.float32)
         layers, heads, _, keys = self.memory
         self._asked = np.zeros((lanes, layers, heads * keys), dtype=np.float32)
-        cells, contents = int(self.places.plan[:2].prod()) if len(self.places.plan) else 0, len(self.places.change) // 2
-        self._visited = np.zeros((lanes if cells else 0, cells, contents), dtype=np.float32)
+        cells = int(self.places.plan[:2].prod()) if len(self.places.plan) else 0
+        self._visited = np.zeros((lanes if cells else 0, cells, self.places.stored), dtype=np.float32)
         self._looked = np.full((lanes, LOOKS), -1, dtype=np.int64)
         self._known = np.zeros((lanes if len(self.slots.places) else 0, MEMORIES, CONTENT, KEY), dtype=np.float32)
         self._hidden = np.zeros(shape, dtype=np.float32)

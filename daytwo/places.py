@@ -11,6 +11,7 @@ import numpy as np
 from numba.extending import register_jitable
 
 from daytwo.activations import fast_sigmoid, fast_tanh
+from daytwo.place_values import KINDS, WAYS, neighbours, soften, spread_values, way_between, weigh_ways
 
 LOOKS = 5  # places looked at: where one is, and its neighbours ahead, to the right, behind and to the left
 HEADINGS = 4
@@ -46,23 +47,47 @@ class Places(NamedTuple):
 
     Attributes:
         plan: ``int64[8]``, a `PlacePlan`; empty for no such layer.
-        rows: ``float32[1 + D, 2V]``: the bias, and what the layer takes in to candidate and gate.
-        mixing: ``float32[LOOKS V, 2V]``: what was looked at to candidate and gate.
+        rows: ``float32[1 + D, 2V + C + W]``: the bias, and what the layer takes in to candidate, gate, sources and
+            prices (`daytwo.place_values`; C and W are `KINDS` and `WAYS` where ways are planned, else 0).
+        mixing: ``float32[LOOKS V, 2V + C]``: what was looked at to candidate, gate and sources.
+        first: ``float32[P, C]``: sources of places of which nothing is stored.
+        base: ``float32[1]``: what every step costs.
+        near: ``int64[P, WAYS]``, `neighbours`.
+        queue: ``int64[2, P]``, scratch.
         seen: ``float32[LOOKS V]``, scratch: what was looked at.
-        change: ``float32[2V]``, scratch.
+        change: ``float32[2V + C + W]``, scratch.
+        values: ``float32[P, C]``, scratch.
+        ways: ``float32[1 + WAYS, C]``, scratch.
     """
 
     plan: np.ndarray
     rows: np.ndarray
     mixing: np.ndarray
+    first: np.ndarray
+    base: np.ndarray
+    near: np.ndarray
+    queue: np.ndarray
     seen: np.ndarray
     change: np.ndarray
+    values: np.ndarray
+    ways: np.ndarray
+
+    @property
+    def stored(self) -> int:
+        """Numbers that are stored for a place."""
+        return len(self.change) - len(self.seen) // LOOKS
+
+    @property
+    def recalled(self) -> int:
+        """Numbers that are read and planned."""
+        return len(self.seen) + self.ways.size
 
 
 def no_places() -> Places:
     """What a network without such a layer has."""
     matrix, vector = np.zeros((0, 0), dtype=np.float32), np.zeros(0, dtype=np.float32)
-    return Places(np.zeros(0, dtype=np.int64), matrix, matrix, vector, vector)
+    near = np.zeros((0, WAYS), dtype=np.int64)
+    return Places(near[:, 0].copy(), matrix, matrix, matrix, vector, near, near, vector, vector, matrix, matrix)
 
 
 def take_places(
@@ -86,14 +111,32 @@ def take_places(
         raise ValueError(f"Expected places.plan of {len(PlacePlan._fields)} numbers, received {plan.tolist()}.")
     check_plan(PlacePlan(*plan.tolist()), observed)
     matrix, bias, mixing = take("places.weight"), take("places.bias"), take("places.content_weight")
-    size = len(bias) // 2
-    if bias.ndim != 1 or matrix.shape != (2 * size, taken) or mixing.shape != (2 * size, LOOKS * size):
+    places, size = int(plan[0] * plan[1]), mixing.shape[-1] // LOOKS
+    first, price = np.zeros((places, 0), dtype=np.float32), np.zeros(0, dtype=np.float32)
+    if "places.source" in tensors:
+        first, price = take("places.source"), take("places.price")
+    kinds = first.shape[-1]
+    written = 2 * size + kinds
+    count = written + (WAYS if kinds else 0)
+    good = matrix.shape == (count, taken) and bias.shape == (count,) and mixing.shape == (written, LOOKS * size)
+    if (
+        not good
+        or first.shape != (places, kinds)
+        or kinds not in (0, KINDS)
+        or price.shape != ((1,) if kinds else (0,))
+    ):
         raise ValueError(
-            f"Expected places.weight of shape (2V, {taken}), places.bias of shape (2V,) and places.content_weight of "
-            f"shape (2V, {LOOKS}V), received {matrix.shape}, {bias.shape} and {mixing.shape}."
+            f"Expected places.weight of shape (2V + C + W, {taken}), places.bias of shape (2V + C + W,), "
+            f"places.content_weight of shape (2V + C, {LOOKS}V) and, where ways are planned, places.source of shape "
+            f"({places}, C) and places.price of shape (1,), with C={KINDS} and W={WAYS}, else 0; received "
+            f"{matrix.shape}, {bias.shape}, {mixing.shape}, {first.shape} and {price.shape}."
         )
-    arrays = (np.concatenate([bias[None], matrix.T]), mixing.T, np.zeros(LOOKS * size), np.zeros(2 * size))
-    return Places(plan, *(np.ascontiguousarray(array, dtype=np.float32) for array in arrays))
+    arrays = (np.concatenate([bias[None], matrix.T]), mixing.T, first, np.logaddexp(0.0, price.astype(np.float64)))
+    rows, mixed, source, base = (np.ascontiguousarray(array, dtype=np.float32) for array in arrays)
+    near, queue = neighbours(int(plan[0]), int(plan[1])), np.zeros((2, places), dtype=np.int64)
+    seen, change = np.zeros(LOOKS * size, dtype=np.float32), np.zeros(len(bias), dtype=np.float32)
+    ways = np.zeros((1 + WAYS, kinds), dtype=np.float32)
+    return Places(plan, rows, mixed, source, base, near, queue, seen, change, np.zeros_like(source), ways)
 
 
 def check_plan(plan: PlacePlan, observed: int) -> None:
@@ -169,36 +212,51 @@ def recall_places(places, row, begins, values, width, contents, looked):
         begins: whether a lifetime begins; contents are cleared already.
         values: ``float32[...]``: what the layer takes in, behind which what is read is written.
         width: D, of what it takes in.
-        contents: ``float32[P, V]``, changed in place.
+        contents: ``float32[P, V + C + W]``, what is stored for places, changed in place.
         looked: ``int64[LOOKS]``, the places looked at in the step before, changed in place.
 
     Returns:
         The new width.
     """
-    size = contents.shape[1]
-    seen, change = places.seen, places.change
+    seen, change, kinds = places.seen, places.change, places.first.shape[1]
+    size = len(seen) // LOOKS
     if begins:
         for q in range(LOOKS):
             looked[q] = -1
-    for j in range(2 * size):
+    for j in range(len(change)):
         change[j] = places.rows[0, j]
     for k in range(width):
         row_k, value = places.rows[1 + k], values[k]
-        for j in range(2 * size):
+        for j in range(len(change)):
             change[j] += value * row_k[j]
     for q in range(LOOKS):
         if looked[q] >= 0:
             for v in range(size):
                 seen[q * size + v] = contents[looked[q], v]
                 mixed = places.mixing[q * size + v]
-                for j in range(2 * size):
+                for j in range(len(mixed)):
                     change[j] += seen[q * size + v] * mixed[j]
     if looked[0] >= 0:
         here = contents[looked[0]]
         for v in range(size):
             here[v] += fast_sigmoid(change[size + v]) * (fast_tanh(change[v]) - here[v])
+        for c in range(kinds):
+            here[size + c] = change[2 * size + c]
     find_places(places.plan, row, begins, looked)
     for q in range(LOOKS):
         for v in range(size):
             values[width + q * size + v] = contents[looked[q], v] if looked[q] >= 0 else np.float32(0.0)
-    return width + LOOKS * size
+    width += LOOKS * size
+    if kinds:
+        columns, base, near = places.plan[0], places.base[0], places.near
+        for k in range(WAYS):
+            if looked[0] >= 0 and looked[1 + k] >= 0:
+                way = way_between(columns, looked[0], looked[1 + k])
+                contents[looked[0], size + kinds + way] = soften(change[2 * size + kinds + k])
+        spread_values(near, base, places.first, contents, places.values, places.queue)
+        weigh_ways(columns, base, contents, places.values, looked, places.ways)
+        for k in range(1 + WAYS):
+            for c in range(kinds):
+                values[width + k * kinds + c] = places.ways[k, c]
+        width += (1 + WAYS) * kinds
+    return width

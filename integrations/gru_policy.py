@@ -72,6 +72,7 @@ class GruPolicy(LifetimePolicy):
         clear_column: int | None = None,
         places: Sequence[int] | None = None,
         place_contents: int = 16,
+        place_plans: bool = False,
         slots: Sequence[int] | None = None,
         value_size: int = 64,
         std: float = 0.5,
@@ -105,6 +106,7 @@ class GruPolicy(LifetimePolicy):
                 `PlaceMemory`), behind the keyed memories if there are any; it needs an encoder and ``previous``. None
                 for none.
             place_contents: numbers of a place's content.
+            place_plans: plan ways to other places over what is stored of them.
             slots: a `daytwo.integrations.slot_reader.SlotPlan`, where actions put two things together; it needs an
                 encoder and ``previous``. None for actions that do not.
             value_size: hidden units of the value's head.
@@ -161,7 +163,7 @@ class GruPolicy(LifetimePolicy):
                 recalled += memory.outputs
         if places is not None:
             plan = PlacePlan(*map(int, places))
-            self.places = PlaceMemory(plan, observation_space.shape[0], seen + recalled, place_contents)
+            self.places = PlaceMemory(plan, observation_space.shape[0], seen + recalled, place_contents, place_plans)
             recalled += self.places.outputs
         self.recalled = recalled
         self.gru = LifetimeGru(seen + recalled, hidden_size, update_bias=update_bias)
@@ -191,6 +193,7 @@ class GruPolicy(LifetimePolicy):
             "clear_column": None if self.clear_column is None else int(self.clear_column),
             "places": None if self.places is None else tuple(self.places.plan.tolist()),
             "place_contents": 16 if self.places is None else self.places.value_size,
+            "place_plans": self.places is not None and self.places.kinds > 0,
             "slots": None if self.slots is None else tuple(self.slots.plan),
         }
         return data

@@ -119,7 +119,7 @@ def options_with(preset: Preset, given: Mapping[str, Any], taught: bool) -> dict
     front: Mapping[str, Any] = {}
     if changed:
         left_out |= {"memory_parts", "items", "item_parts", "item_actions", "item_units", "item_layers", "hub_layers"}
-        left_out |= {"places", "place_width", "place_ahead", "place_contents"}
+        left_out |= {"places", "place_width", "place_ahead", "place_contents", "place_plans"}
         front = FRONT if {"items", "places"} & set(preset.options) else {}
     return {**{name: value for name, value in preset.options.items() if name not in left_out}, **front}
 

@@ -137,6 +137,7 @@ class RL2Trainer:
             "memory_columns": self._columns(config.memory_parts),
             "places": self._places(),
             "place_contents": config.place_contents,
+            "place_plans": config.place_plans,
             "slots": self._slots(config.slots),
             "clear_column": self.spec.layout["episode_start"].start if config.episodic else None,
         }

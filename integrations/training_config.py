@@ -138,6 +138,8 @@ class RL2Config:
             ahead: places are reckoned from the steps taken; 0 where ``places`` tells them.
         place_ahead: which number of the second part is positive where something bars the way ahead.
         place_contents: numbers kept for every place.
+        place_plans: plan the best ways over the places to eight kinds of targets, which are learnt, by values that
+            spread from place to place.
         slots: two parts of the observation that list things, with how many things each lists, as in (("stones", 3),
             ("potions", 12)), where an action puts one of the first and one of the second together; actions are then
             scored by pairs; it needs an encoder and ``previous``. Nothing for other actions.
@@ -199,6 +201,7 @@ class RL2Config:
     place_width: int = 0
     place_ahead: int = 0
     place_contents: int = 16
+    place_plans: bool = False
     slots: tuple[tuple[str, int], ...] = ()
     items: int = 0
     item_parts: tuple[str, ...] = ()
@@ -274,7 +277,7 @@ class RL2Config:
         _number(self, -INFINITY, INFINITY, "update_bias")
         if self.normalize not in ("step", "all", "none"):
             raise ValueError(f"normalize must be one of 'step', 'all', 'none', received {self.normalize!r}.")
-        for name in ("masked", "gated", "previous", "memory_products", "episodic"):
+        for name in ("masked", "gated", "previous", "memory_products", "episodic", "place_plans"):
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f"{name} must be True or False, received {getattr(self, name)!r}.")
         if not isinstance(self.teacher, str):
@@ -301,9 +304,9 @@ class RL2Config:
         ):
             raise ValueError(f"places must be names of two parts of the observation, or none, received {names!r}.")
         object.__setattr__(self, "places", tuple(names))
-        given = {name: getattr(self, name) for name in ("place_width", "place_ahead")}
+        given = {name: getattr(self, name) for name in ("place_width", "place_ahead", "place_plans")}
         if not names and any(given.values()):
-            raise ValueError(f"place_width and place_ahead belong to places, received {given} and places=().")
+            raise ValueError(f"{', '.join(given)} belong to places, received {given} and places=().")
         if names:
             self._check_sees_back("places need")
 

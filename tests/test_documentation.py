@@ -33,7 +33,7 @@ COVERED = {
 NOT_RUN = {"docs/any_environment.md": "tests/integrations/test_gymnasium_presets.py"}
 # The hub's modules that nobody but DayTwo itself calls.
 INNER = set("__init__ __main__ activations checks command_line kernels loading loop pictures".split())
-INNER |= {"item_network", "networks", "places", "slots"}
+INNER |= {"item_network", "networks", "place_values", "places", "slots"}
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)

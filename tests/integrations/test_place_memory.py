@@ -1,5 +1,7 @@
 """The memory of places: against torch's own operations, and against where one really is."""
 
+import heapq
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,8 @@ from daytwo.integrations import place_memory  # noqa: E402
 from daytwo.integrations.place_memory import PlaceMemory  # noqa: E402
 from daytwo.integrations.rl2_trainer import RL2Trainer  # noqa: E402
 from daytwo.integrations.training_config import RL2Config  # noqa: E402
+from daytwo.kernels import kernel  # noqa: E402
+from daytwo.place_values import KINDS, WAYS, neighbours, spread_values  # noqa: E402
 from daytwo.places import LOOKS, PlacePlan, check_plan  # noqa: E402
 
 SEEN = PlacePlan(3, 2, 1, 4, -1, -1, -1, -1)  # of an observation of six numbers: one, the column, the row
@@ -22,8 +26,8 @@ def seeded():
     torch.manual_seed(0)
 
 
-def layer(inputs=5, value_size=4):
-    memory = PlaceMemory(SEEN, OBSERVED, inputs, value_size)
+def layer(inputs=5, value_size=4, plans=False):
+    memory = PlaceMemory(SEEN, OBSERVED, inputs, value_size, plans)
     for parameter in memory.parameters():
         parameter.data += 0.3 * torch.randn(parameter.shape)
     return memory
@@ -38,22 +42,40 @@ def walk(steps, lanes, keep):
     return torch.cat([rows[1:], keep.unsqueeze(-1) * rows[:-1]], dim=2)
 
 
+def places_looked_at(generator, steps, lanes):
+    """``int64[T + 1, N, LOOKS]``: places at random and their neighbours in the order of a heading at random."""
+    near = neighbours(SEEN.width, SEEN.height)
+    looked = np.full((steps + 1, lanes, LOOKS), -1)
+    for row in looked.reshape(-1, LOOKS):
+        place, turn = generator.integers(-1, len(near)), generator.integers(4)
+        row[0] = place
+        for k in range(4):
+            row[1 + k] = -1 if place < 0 else near[place, (turn + k) % 4]
+    return torch.from_numpy(looked)
+
+
 def gradients(run, memory, steps, lanes):
     generator = torch.Generator().manual_seed(1)
-    size = memory.value_size
-    projections = torch.randn(steps, lanes, 2 * size, generator=generator).requires_grad_()
-    start = torch.randn(lanes, memory.places, size, generator=generator)
+    size, kinds = memory.value_size, memory.kinds
+    rows = 2 * size + kinds + (WAYS if kinds else 0)
+    projections = torch.randn(steps, lanes, rows, generator=generator).requires_grad_()
+    start = torch.rand(lanes, memory.places, memory.stored, generator=generator)
     keep = (torch.rand(steps, lanes, generator=generator) > 0.2).float()
-    looked = torch.randint(-1, memory.places, (steps + 1, lanes, LOOKS), generator=generator)
+    looked = places_looked_at(np.random.default_rng(0), steps, lanes)
     weights = memory.content_weight.detach().clone().requires_grad_()
-    out, contents = run(projections, start, keep, weights, looked)
-    assert out.shape == (steps, lanes, LOOKS, size)
-    (out * torch.randn(out.shape, generator=generator)).sum().backward()
-    return [out.detach(), contents, projections.grad, weights.grad]
+    first = torch.randn(memory.places, kinds, generator=generator).requires_grad_()
+    base = torch.full((1,), 0.3).requires_grad_()
+    out, planned, contents = run(projections, start, keep, weights, first, base, looked, SEEN.width)
+    assert out.shape == (steps, lanes, LOOKS, size) and planned.shape == (steps, lanes, LOOKS, kinds)
+    total = (out * torch.randn(out.shape, generator=generator)).sum()
+    (total + (planned * torch.randn(planned.shape, generator=generator)).sum()).backward()
+    found = [out.detach(), contents, projections.grad, weights.grad]
+    return found + ([planned.detach(), first.grad, base.grad] if kinds else [])
 
 
-def test_compiled_and_torch_agree_forwards_and_backwards():
-    memory = layer()
+@pytest.mark.parametrize("plans", [False, True])
+def test_compiled_and_torch_agree_forwards_and_backwards(plans):
+    memory = layer(plans=plans)
     fast = gradients(place_memory._CompiledPlaces.apply, memory, steps=15, lanes=5)
     plain = gradients(place_memory._torch_places, memory, steps=15, lanes=5)
     for one, other in zip(fast, plain, strict=True):
@@ -61,8 +83,9 @@ def test_compiled_and_torch_agree_forwards_and_backwards():
         torch.testing.assert_close(one, other, atol=2e-5, rtol=2e-5)
 
 
-def test_gradients_are_those_of_finite_differences():
-    memory = layer().double()
+@pytest.mark.parametrize("plans", [False, True])
+def test_gradients_are_those_of_finite_differences(plans):
+    memory = layer(plans=plans).double()
     inputs = torch.randn(8, 3, 5, dtype=torch.float64, requires_grad=True)
     keep = torch.ones(8, 3, dtype=torch.float64)
     keep[2, 1] = 0.0
@@ -70,8 +93,36 @@ def test_gradients_are_those_of_finite_differences():
     assert torch.autograd.gradcheck(lambda inputs: memory(observations, inputs, start, keep)[0], (inputs,))
 
 
-def test_a_sequence_in_two_parts_is_a_sequence():
-    memory = layer()
+def shortest_paths(near, prices, source):
+    """What every place is worth by Dijkstra's algorithm, from the best source on."""
+    worth, left = np.full(len(near), -np.inf), [(-value, place) for place, value in enumerate(source)]
+    heapq.heapify(left)
+    while left:
+        value, place = heapq.heappop(left)
+        if -value > worth[place]:
+            worth[place] = -value
+            for way, back in enumerate((2, 3, 0, 1)):
+                if near[place, way] >= 0:
+                    heapq.heappush(left, (value + prices[near[place, way], back], near[place, way]))
+    return worth
+
+
+@pytest.mark.parametrize(("width", "height"), [(7, 5), (1, 6), (6, 1)])
+def test_places_are_worth_the_best_source_less_the_prices_on_the_way(width, height):
+    random, near = np.random.default_rng(0), neighbours(width, height)
+    stored = random.exponential(2.0, (width * height, 3 + KINDS + WAYS)).astype(np.float32)
+    first = random.normal(0.0, 6.0, (width * height, KINDS)).astype(np.float32)
+    values, queue = np.empty_like(first), np.empty((2, len(near)), dtype=np.int64)
+    kernel(spread_values)(near, np.float32(0.5), first, stored, values, queue)
+    sources, prices = first + stored[:, 3 : 3 + KINDS], 0.5 + stored[:, 3 + KINDS :]
+    assert ((values > sources).mean(axis=0) > 0.2).all()  # most have to go somewhere else
+    for c in range(KINDS):
+        np.testing.assert_allclose(values[:, c], shortest_paths(near, prices, sources[:, c]), rtol=1e-5)
+
+
+@pytest.mark.parametrize("plans", [False, True])
+def test_a_sequence_in_two_parts_is_a_sequence(plans):
+    memory = layer(plans=plans)
     keep = (torch.rand(10, 4) > 0.2).float()
     keep[0] = 0.0
     observations, inputs, start = walk(10, 4, keep), torch.randn(10, 4, 5), torch.zeros(4, memory.size)

@@ -288,7 +288,16 @@ def test_an_agent_that_looks_at_slots_acts_as_the_policy_does(extra):
     check_the_agent_acts_as_the_policy_does("daytwo/Alchemy-v0", {}, slots)
 
 
-@pytest.mark.parametrize("extra", [{}, {"memory_units": 7, "gated": True, "episodic": True}, KEYED | FRONT])
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {},
+        {"place_plans": True},
+        {"memory_units": 7, "gated": True, "episodic": True},
+        KEYED | FRONT,
+        KEYED | FRONT | {"place_plans": True},
+    ],
+)
 @pytest.mark.parametrize("env_id", ["daytwo/Maze-v0", "daytwo/DarkRoom-v0"])
 def test_an_agent_that_remembers_places_acts_as_the_policy_does(env_id, extra):
     places = {"places": ("x", "y")}

@@ -91,7 +91,7 @@ def test_a_memory_of_places_needs_what_it_reads():
         with pytest.raises(ValueError, match="places need an encoder_size of at least 1 and previous=True"):
             RL2Config(**{**places, **extra})
     for option in ("place_width", "place_ahead"):
-        with pytest.raises(ValueError, match="place_width and place_ahead belong to places"):
+        with pytest.raises(ValueError, match="place_width, place_ahead, place_plans belong to places"):
             RL2Config(**{option: 2})
     with pytest.raises(ValueError, match=r"memory_products=True.* belong to a keyed memory"):
         RL2Config(**places, memory_products=True)
