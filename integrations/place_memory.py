@@ -237,8 +237,8 @@ class _CompiledPlaces(torch.autograd.Function):
         contents = torch.empty_like(start)
         given = (array.numpy() for array in (projections, start, keep, weights))
         settings = (neighbours(width, places // width), width, first.numpy(), np.float32(base.item()))
-        written = (array.numpy() for array in (looked, parts, out, planned, ways, contents))
-        _forward(*(*given, *settings, *written))
+        others = (array.numpy() for array in (looked, parts, out, planned, ways, contents))
+        _forward(*(*given, *settings, *others))
         ctx.save_for_backward(keep, weights, looked, parts, planned, ways)
         ctx.width = width
         ctx.mark_non_differentiable(contents)
@@ -304,12 +304,28 @@ def _torch_places(
     looked: torch.Tensor,
     width: int,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The layer by torch's operations, for any device and precision."""
-    size, kinds, device = weights.shape[1] // LOOKS, first.shape[1], start.device
+    """All steps of all lanes by torch's operations, for any device and precision.
+
+    Args:
+        projections: ``[T, N, 2V + C + D]``: candidate and gate before their non-linearities, sources, and what prices
+            come from (C and D are `KINDS` and `WAYS` where ways are planned, else 0).
+        start: ``[N, P, V + C + D]``, contents, sources and prices before the first step; no gradient reaches them.
+        keep: ``[T, N]``, 0 where a lifetime begins.
+        weights: ``[2V + C, LOOKS V]``: A over B over C.
+        first: ``[P, C]``, sources of places of which nothing is stored.
+        base: what every step costs, above 0.
+        looked: ``int64[T + 1, N, LOOKS]``: places looked at, before the first step and at every step; -1 for none.
+        width: columns of the grid.
+
+    Returns:
+        What is read, ``[T, N, LOOKS, V]``, what is planned, ``[T, N, 1 + WAYS, C]``, and what is stored after the last
+        step.
+    """
+    size, kinds = weights.shape[1] // LOOKS, first.shape[1]
     # A last place that stays empty stands for none.
     contents = torch.nn.functional.pad(start.detach(), (0, 0, 0, 1))
     none, outputs, plans = start.shape[1], [], []
-    lanes = torch.arange(len(start), device=device)
+    lanes = torch.arange(len(start), device=start.device)
     for row, kept, last, now in zip(projections, keep, looked[:-1], looked[1:], strict=True):
         contents = kept[:, None, None] * contents
         before = torch.where((last < 0) | (kept[:, None] == 0), none, last)
@@ -330,38 +346,6 @@ def _torch_places(
         outputs.append(contents[lanes[:, None], torch.where(now < 0, none, now)][..., :size])
     planned = torch.stack(plans) if kinds else projections.new_zeros(*projections.shape[:2], 1 + WAYS, 0)
     return torch.stack(outputs), planned, contents[:, :none].detach()
-
-
-def run_places(
-    projections: torch.Tensor,
-    start: torch.Tensor,
-    keep: torch.Tensor,
-    weights: torch.Tensor,
-    first: torch.Tensor,
-    base: torch.Tensor,
-    looked: torch.Tensor,
-    width: int,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """All steps of all lanes, compiled where that can be.
-
-    Args:
-        projections: ``[T, N, 2V + C + D]``: candidate and gate before their non-linearities, sources, and what prices
-            come from (C and D are `KINDS` and `WAYS` where ways are planned, else 0).
-        start: ``[N, P, V + C + D]``, contents, sources and prices before the first step; no gradient reaches them.
-        keep: ``[T, N]``, 0 where a lifetime begins.
-        weights: ``[2V + C, LOOKS V]``: A over B over C.
-        first: ``[P, C]``, sources of places of which nothing is stored.
-        base: what every step costs, above 0.
-        looked: ``int64[T + 1, N, LOOKS]``: places looked at, before the first step and at every step; -1 for none.
-        width: columns of the grid.
-
-    Returns:
-        What is read, ``[T, N, LOOKS, V]``, what is planned, ``[T, N, 1 + WAYS, C]``, and what is stored after the last
-        step.
-    """
-    plain = projections.device.type == "cpu" and projections.dtype == weights.dtype == torch.float32
-    run = _CompiledPlaces.apply if plain else _torch_places
-    return run(projections, start, keep, weights, first, base, looked, width)
 
 
 class PlaceMemory(nn.Module):
@@ -456,11 +440,11 @@ class PlaceMemory(nn.Module):
         places = torch.from_numpy(looked).to(start.device)
         source = self.weight.new_zeros(self.places, 0) if self.source is None else self.source
         base = self.weight.new_zeros(1) if self.price is None else torch.nn.functional.softplus(self.price)
-        out, planned, after = run_places(
-            projections, contents, keep, self.content_weight, source, base, places, self.width
-        )
+        plain = projections.device.type == "cpu" and projections.dtype == torch.float32
+        run = _CompiledPlaces.apply if plain else _torch_places
+        out, planned, after = run(projections, contents, keep, self.content_weight, source, base, places, self.width)
         last = (places[-1] + 1).to(start.dtype)
         return torch.cat([out.flatten(2), planned.flatten(2)], dim=2), torch.cat([after.flatten(1), last], dim=1)
 
 
-__all__ = ["PlaceMemory", "run_places"]
+__all__ = ["PlaceMemory"]
